@@ -1,0 +1,1 @@
+"""A production server distribution that puts RAG agents on gRPC."""

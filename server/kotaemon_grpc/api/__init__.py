@@ -1,0 +1,1 @@
+"""Translations between messages and the domain, one a version."""

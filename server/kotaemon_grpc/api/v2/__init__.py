@@ -1,0 +1,1 @@
+"""The current contract: messages to domain values and back."""

@@ -1,0 +1,1 @@
+"""The client library. It imports the wire and nothing of the server."""

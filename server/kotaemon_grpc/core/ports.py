@@ -1,0 +1,140 @@
+"""What the use cases need from the outside. Adapters implement these protocols.
+
+Everything is asynchronous and must be safe to call concurrently on one event
+loop; an adapter that blocks does so on threads of its own. Any method may raise
+`StorageUnavailable`, and one that writes `StorageFull`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
+
+    from kotaemon_grpc.core.model import (
+        AnswerEvent,
+        Conversation,
+        Document,
+        DocumentDraft,
+        ImportOutcome,
+        Page,
+        ParsedDocument,
+        Query,
+        Question,
+        Retrieval,
+        Scope,
+        Turn,
+    )
+
+
+class DocumentStore(Protocol):
+    """Keeps documents. What it returned from is on disk and survives a crash."""
+
+    async def collection_exists(self, scope: Scope) -> bool:
+        """Tell whether the scope holds a document; the default collection always exists."""
+        ...
+
+    async def put(
+        self, scope: Scope, draft: DocumentDraft, *, replace: bool
+    ) -> tuple[Document, ImportOutcome]:
+        """Store a document, whole or not at all, and wait until retrieval finds it.
+
+        A stored document of the same id with the same hash, title, URI and type
+        is left alone: the outcome is UNCHANGED.
+
+        Raises:
+            AlreadyExists: the id is taken, and `replace` is false.
+        """
+        ...
+
+    async def get(self, scope: Scope, document_id: str) -> Document | None:
+        """Get a document with its present indexing state, or None."""
+        ...
+
+    async def list(self, scope: Scope, *, after: str, limit: int) -> Page[Document]:
+        """List the documents with an id above `after`, by id. Keys of pages are ids."""
+        ...
+
+    async def delete(self, scope: Scope, document_id: str) -> bool:
+        """Delete a document; False if there is none."""
+        ...
+
+
+class Retriever(Protocol):
+    """Finds passages."""
+
+    async def retrieve(self, scope: Scope, query: Query) -> Retrieval:
+        """Find the passages of the scope that fit best. None fit: no hits."""
+        ...
+
+
+class ConversationStore(Protocol):
+    """Keeps conversations. What it returned from is on disk and survives a crash."""
+
+    async def create(self, tenant: str, conversation_id: str, title: str) -> Conversation:
+        """Create an empty conversation.
+
+        Raises:
+            AlreadyExists: the id is taken.
+        """
+        ...
+
+    async def get(self, tenant: str, conversation_id: str) -> Conversation | None:
+        """Get a conversation, or None."""
+        ...
+
+    async def list(self, tenant: str, *, after: str, limit: int) -> Page[Conversation]:
+        """List conversations, newest creation first; `after` is a key of a page, or empty."""
+        ...
+
+    async def delete(self, tenant: str, conversation_id: str) -> bool:
+        """Delete a conversation and its turns; False if there is none."""
+        ...
+
+    async def append(self, tenant: str, conversation_id: str, turn: Turn) -> Turn:
+        """Add a turn at the end and return it with its number; the number given is not read.
+
+        The first turn gives a conversation without a title one.
+
+        Raises:
+            NotFound: the conversation does not exist.
+        """
+        ...
+
+    async def turns(
+        self, tenant: str, conversation_id: str, *, after: int, limit: int
+    ) -> Sequence[Turn]:
+        """Return the turns with a number above `after`, oldest first."""
+        ...
+
+    async def latest_turns(self, tenant: str, conversation_id: str, limit: int) -> Sequence[Turn]:
+        """Return the last turns, oldest of them first."""
+        ...
+
+
+class AnswerEngine(Protocol):
+    """Writes answers."""
+
+    def answer(self, question: Question, history: Sequence[Turn]) -> AsyncIterator[AnswerEvent]:
+        """Answer a question; `history` has the earlier turns, oldest first.
+
+        Yields text and citations as they come, then one `AnswerCompleted`, whose
+        text is that of all `TextDelta` joined. Closing the iterator stops the
+        work.
+        """
+        ...
+
+
+class DocumentParser(Protocol):
+    """Turns a file format into text with locations."""
+
+    async def parse(self, path: Path, mime_type: str) -> ParsedDocument:
+        """Read a file.
+
+        Raises:
+            InvalidArgument: it cannot be read as what it is said to be; the field
+                of the violation is `content`.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""File formats to text with locations."""

@@ -1,0 +1,1 @@
+"""kotaemon.v1, generated."""

@@ -1,0 +1,1 @@
+"""kotaemon.v2, generated."""

@@ -1,0 +1,1 @@
+"""Where documents and conversations are kept, behind `core.ports`."""

@@ -1,0 +1,1 @@
+"""The embedded store: SQLite is the truth, tantivy a derived index."""

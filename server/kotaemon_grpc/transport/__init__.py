@@ -1,0 +1,1 @@
+"""Listeners, TLS, certificates, operations HTTP and the way down."""
