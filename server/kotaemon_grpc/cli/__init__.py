@@ -1,1 +1,73 @@
 """The command line: one file a verb."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from kotaemon_grpc.core.errors import OperatorError
+from kotaemon_grpc.telemetry.grpc_core import quiet_grpc_core
+
+FAILED = 1
+"""The exit status of any failure but wrong usage, which is click's 2."""
+
+_INTERRUPTED = 130  # what shells report for SIGINT: 128 + 2
+
+_VERBS = {
+    "ask": "ask",
+    "certs": "certs",
+    "chat": "chat",
+    "config": "config",
+    "documents": "documents",
+    "import": "import_",
+    "search": "search",
+    "serve": "serve",
+    "version": "version",
+}
+
+
+class _Verbs(click.Group):
+    """Imports a verb when it is used: asking must not load what only serving needs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return sorted(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in _VERBS:
+            return None
+        module = import_module(f"kotaemon_grpc.cli.{_VERBS[cmd_name]}")
+        command: click.Command = getattr(module, _VERBS[cmd_name])
+        return command
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+def _command() -> None:
+    """Put RAG agents on gRPC: serve them, ask them, and look after their documents.
+
+    Settings come from flags, else from KOTAEMON_GRPC_… in the environment, else
+    from the file that --config names, else they have their defaults:
+    "kotaemon-grpc config show" prints them.
+    """
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit status."""
+    quiet_grpc_core(os.environ)
+    try:
+        status = _command.main(standalone_mode=False, prog_name="kotaemon-grpc")
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone, as head does; nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except OperatorError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(FAILED)
+    sys.exit(status)

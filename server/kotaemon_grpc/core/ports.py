@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, Sequence
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from kotaemon_grpc.core.model import (
@@ -117,21 +118,43 @@ class ConversationStore(Protocol):
 class AnswerEngine(Protocol):
     """Writes answers."""
 
-    def answer(self, question: Question, history: Sequence[Turn]) -> AsyncIterator[AnswerEvent]:
+    def answer(
+        self, question: Question, history: Sequence[Turn]
+    ) -> AsyncGenerator[AnswerEvent, None]:
         """Answer a question; `history` has the earlier turns, oldest first.
 
         Yields text and citations as they come, then one `AnswerCompleted`, whose
-        text is that of all `TextDelta` joined. Closing the iterator stops the
+        text is that of all `TextDelta` joined. Closing the generator stops the
         work.
         """
+        ...
+
+
+class SpoolFile(Protocol):
+    """Content that is being collected."""
+
+    async def write(self, chunk: bytes) -> None:
+        """Add to the end."""
+        ...
+
+    async def finish(self) -> bytes | Path:
+        """Return all that was written: itself if it is small, else the path of a file."""
+        ...
+
+
+class Spool(Protocol):
+    """Holds content while it arrives, so that memory stays flat."""
+
+    def open(self) -> AbstractAsyncContextManager[SpoolFile]:
+        """Open a new file, which is gone when the context is left."""
         ...
 
 
 class DocumentParser(Protocol):
     """Turns a file format into text with locations."""
 
-    async def parse(self, path: Path, mime_type: str) -> ParsedDocument:
-        """Read a file.
+    async def parse(self, content: bytes | Path, mime_type: str) -> ParsedDocument:
+        """Read a document, or the file that has it.
 
         Raises:
             InvalidArgument: it cannot be read as what it is said to be; the field

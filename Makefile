@@ -1,0 +1,67 @@
+# The verbs of the project. Each does the set-up that it needs; "make" alone lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+SAMPLE := README.md docs
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve ask test lint format gen baseline lock bench-retrieval clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: .venv/.installed ## make the virtual environment, locked
+
+.venv/.installed: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'error: Python 3.11 or later is needed; name one with "make PYTHON=..."' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+	  || { echo 'error: Python lacks its venv module; run "apt-get install python3-venv"' >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv-gen/.installed: requirements/gen.txt
+	$(PYTHON) -m venv --clear .venv-gen
+	.venv-gen/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/gen.txt
+	@touch $@
+
+serve: setup ## start the server with the project's documentation as its sample corpus
+	$(BIN)/kotaemon-grpc serve $(SAMPLE:%=--import %) $(ARGS)
+
+ask: setup ## ask the running server: make ask Q="who may call the server?"
+	@$(BIN)/kotaemon-grpc ask "$(Q)" $(ARGS)
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup .venv-gen/.installed ## check style, types, arrows, the contract, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	scripts/check-contract
+
+format: setup ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+gen: setup .venv-gen/.installed ## generate the code of the contract
+	scripts/gen server
+
+baseline: setup .venv-gen/.installed ## with a release: make today's contract the one that must not break
+	scripts/gen --image proto/baseline.binpb
+
+lock: setup ## lock the newest versions of what we depend on
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header \
+	  --python-version 3.11 pyproject.toml --extra server requirements/dev.in -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header \
+	  --python-version 3.11 requirements/gen.in -o requirements/gen.txt
+
+bench-retrieval: setup ## measure retrieval and answers: make bench-retrieval DATA=DIR
+	$(BIN)/python bench/retrieval.py $(DATA)
+
+clean: ## remove what was made here, but certificates and data
+	rm -rf .venv .venv-gen .mypy_cache .pytest_cache .ruff_cache build dist

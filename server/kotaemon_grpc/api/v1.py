@@ -1,0 +1,110 @@
+"""kotaemon.v1: the first contract. What it cannot say, it drops."""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+from urllib.parse import urldefrag
+
+from kotaemon_grpc.core.ask import NEW_CONVERSATION
+from kotaemon_grpc.core.checks import Checks
+from kotaemon_grpc.core.model import DEFAULT_COLLECTION, Question, Scope, TextDelta
+from kotaemon_grpc.pb.v1 import agent_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kotaemon_grpc.core.ask import Asking
+    from kotaemon_grpc.core.model import Caller, Citation
+
+SERVICE = pb.DESCRIPTOR.services_by_name["AgentService"]
+UNVERSIONED_NAME = "kotaemon.AgentService"
+"""What clients call that were built from the file whose package was `kotaemon`."""
+
+_CONVERSATIONS = "conversations/"
+_COLLECTIONS = "collections/"
+_USER = "user"
+_ASSISTANT = "assistant"
+
+
+class AgentService:
+    """Implements `kotaemon.v1.AgentService`."""
+
+    def __init__(self, asking: Asking) -> None:
+        """Take the use case."""
+        self._asking = asking
+
+    async def ask_question(self, request: pb.QuestionRequest, caller: Caller) -> pb.AnswerResponse:
+        """Answer one question."""
+        question, conversation = question_from_pb(request, caller)
+        dialogue = await self._asking.open(caller, conversation)
+        answer = await dialogue.answer(question)
+        references = dict.fromkeys(reference_of(citation) for citation in answer.citations)
+        return pb.AnswerResponse(answer=answer.text, references=references)
+
+    async def chat_stream(
+        self, requests: AsyncIterator[pb.Message], caller: Caller
+    ) -> AsyncIterator[pb.Message]:
+        """Answer each message of the user, with the earlier ones as its history."""
+        dialogue = await self._asking.open(caller)
+        async for request in requests:
+            question = turn_from_pb(request, caller)
+            async with aclosing(dialogue.ask(question)) as events:
+                async for event in events:
+                    if isinstance(event, TextDelta):
+                        yield pb.Message(
+                            role=_ASSISTANT, content=event.text, timestamp=int(time.time())
+                        )
+
+
+def question_from_pb(request: pb.QuestionRequest, caller: Caller) -> tuple[Question, str]:
+    """Return the question and the id of its conversation, or an empty id.
+
+    The ids in the context may be bare or full names.
+
+    Raises:
+        InvalidArgument: with every field that breaks a constraint.
+    """
+    checks = Checks()
+    context = checks.context("context", request.context)
+    collection = context.pop("collection", "").removeprefix(_COLLECTIONS)
+    conversation = context.pop("conversation", "").removeprefix(_CONVERSATIONS)
+    language = context.pop("language", "")
+    if conversation != NEW_CONVERSATION:
+        checks.optional_id('context["conversation"]', conversation)
+    question = Question(
+        text=checks.question("query", request.query),
+        scope=Scope(
+            caller.tenant,
+            checks.optional_id('context["collection"]', collection) or DEFAULT_COLLECTION,
+        ),
+        language=checks.language('context["language"]', language),
+        context=context,
+    )
+    checks.done()
+    return question, conversation
+
+
+def turn_from_pb(message: pb.Message, caller: Caller) -> Question:
+    """Return the question of a message.
+
+    Raises:
+        InvalidArgument: with every field that breaks a constraint.
+    """
+    checks = Checks()
+    if message.role != _USER:
+        checks.violation("role", f'must be "{_USER}"')
+    text = checks.question("content", message.content)
+    checks.done()
+    return Question(text, Scope(caller.tenant))
+
+
+def reference_of(citation: Citation) -> str:
+    """Return the URI of what is cited, with a fragment for the place in it.
+
+    The fragment counts characters as RFC 5147, section 2.1.1, does; RFC 7763 lets
+    Markdown use it too. It replaces a fragment that the URI had.
+    """
+    location = citation.location
+    return f"{urldefrag(citation.document.uri).url}#char={location.start},{location.end}"

@@ -1,0 +1,87 @@
+"""kotaemon.v2.ConversationService."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kotaemon_grpc.api.v2.to_pb import conversation_to_pb, turn_to_pb
+from kotaemon_grpc.core.checks import Checks
+from kotaemon_grpc.core.model import MAX_CONVERSATION_TITLE_CHARS
+from kotaemon_grpc.pb.v2 import agent_pb2 as pb
+
+if TYPE_CHECKING:
+    from kotaemon_grpc.core.converse import Conversing
+    from kotaemon_grpc.core.model import Caller
+
+SERVICE = pb.DESCRIPTOR.services_by_name["ConversationService"]
+
+
+class ConversationService:
+    """Implements `kotaemon.v2.ConversationService`."""
+
+    def __init__(self, conversing: Conversing) -> None:
+        """Take the use case."""
+        self._conversing = conversing
+
+    async def create_conversation(
+        self, request: pb.CreateConversationRequest, caller: Caller
+    ) -> pb.CreateConversationResponse:
+        """Create an empty conversation."""
+        checks = Checks()
+        conversation = checks.optional_id("conversation_id", request.conversation_id)
+        title = checks.text(
+            "conversation.title", request.conversation.title, MAX_CONVERSATION_TITLE_CHARS
+        )
+        checks.done()
+        created = await self._conversing.create(caller, conversation, title)
+        return pb.CreateConversationResponse(conversation=conversation_to_pb(created))
+
+    async def get_conversation(
+        self, request: pb.GetConversationRequest, caller: Caller
+    ) -> pb.GetConversationResponse:
+        """Get a conversation."""
+        found = await self._conversing.get(caller, _id_from_name(request.name))
+        return pb.GetConversationResponse(conversation=conversation_to_pb(found))
+
+    async def list_conversations(
+        self, request: pb.ListConversationsRequest, caller: Caller
+    ) -> pb.ListConversationsResponse:
+        """List conversations, newest first."""
+        checks = Checks()
+        limit = checks.page_size("page_size", request.page_size)
+        checks.done()
+        page = await self._conversing.list(caller, token=request.page_token, limit=limit)
+        return pb.ListConversationsResponse(
+            conversations=[conversation_to_pb(item) for item in page.items],
+            next_page_token=page.next_key,
+        )
+
+    async def list_turns(
+        self, request: pb.ListTurnsRequest, caller: Caller
+    ) -> pb.ListTurnsResponse:
+        """List the turns of a conversation, oldest first."""
+        checks = Checks()
+        (conversation,) = checks.name("parent", request.parent, "conversations")
+        limit = checks.page_size("page_size", request.page_size)
+        checks.done()
+        page = await self._conversing.turns(
+            caller, conversation, token=request.page_token, limit=limit
+        )
+        return pb.ListTurnsResponse(
+            turns=[turn_to_pb(conversation, turn) for turn in page.items],
+            next_page_token=page.next_key,
+        )
+
+    async def delete_conversation(
+        self, request: pb.DeleteConversationRequest, caller: Caller
+    ) -> pb.DeleteConversationResponse:
+        """Delete a conversation and its turns."""
+        await self._conversing.delete(caller, _id_from_name(request.name))
+        return pb.DeleteConversationResponse()
+
+
+def _id_from_name(name: str) -> str:
+    checks = Checks()
+    (conversation,) = checks.name("name", name, "conversations")
+    checks.done()
+    return conversation

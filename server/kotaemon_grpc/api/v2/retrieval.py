@@ -1,0 +1,36 @@
+"""kotaemon.v2.RetrievalService."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kotaemon_grpc.api.v2.to_pb import hit_to_pb
+from kotaemon_grpc.core.checks import Checks
+from kotaemon_grpc.core.model import Query, Scope
+from kotaemon_grpc.pb.v2 import agent_pb2 as pb
+
+if TYPE_CHECKING:
+    from kotaemon_grpc.core.model import Caller
+    from kotaemon_grpc.core.search import Searching
+
+SERVICE = pb.DESCRIPTOR.services_by_name["RetrievalService"]
+
+
+class RetrievalService:
+    """Implements `kotaemon.v2.RetrievalService`."""
+
+    def __init__(self, searching: Searching) -> None:
+        """Take the use case."""
+        self._searching = searching
+
+    async def search(self, request: pb.SearchRequest, caller: Caller) -> pb.SearchResponse:
+        """Find passages."""
+        checks = Checks()
+        scope = Scope(caller.tenant, checks.collection("collection", request.collection))
+        query = Query(
+            text=checks.question("query", request.query),
+            limit=checks.max_results("max_results", request.max_results),
+        )
+        checks.done()
+        hits = await self._searching.search(scope, query)
+        return pb.SearchResponse(results=[hit_to_pb(hit) for hit in hits])

@@ -1,0 +1,254 @@
+"""The composition root: settings in, a running server out. Only this file knows every part."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from prometheus_client import CollectorRegistry
+
+from kotaemon_grpc.api import v1
+from kotaemon_grpc.api.v2 import agent, conversation, document, retrieval
+from kotaemon_grpc.core.ask import Asking
+from kotaemon_grpc.core.converse import Conversing
+from kotaemon_grpc.core.documents import Documents
+from kotaemon_grpc.core.errors import AgentError
+from kotaemon_grpc.core.model import DEFAULT_TENANT, Scope
+from kotaemon_grpc.core.paging import PageTokens
+from kotaemon_grpc.core.search import Searching
+from kotaemon_grpc.documents.local_import import import_paths
+from kotaemon_grpc.documents.parser import TextParser
+from kotaemon_grpc.documents.spool import TemporarySpool
+from kotaemon_grpc.engines.local.engine import LocalEngine
+from kotaemon_grpc.pipeline.access_log import AccessLog
+from kotaemon_grpc.pipeline.call_metrics import CallMetrics
+from kotaemon_grpc.pipeline.registration import service_handler
+from kotaemon_grpc.pipeline.seam import Seam
+from kotaemon_grpc.stores.sqlite.store import SqliteStore
+from kotaemon_grpc.telemetry import names
+from kotaemon_grpc.telemetry.metrics import Metrics
+from kotaemon_grpc.transport import pki, reflection, tls
+from kotaemon_grpc.transport.health import SERVICE_NAME as HEALTH
+from kotaemon_grpc.transport.health import HealthReporter, HealthServer
+from kotaemon_grpc.transport.listener import bind, server_options
+from kotaemon_grpc.transport.operations import Operations
+from kotaemon_grpc.transport.shutdown import StopSignals
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from kotaemon_grpc.config import Config
+    from kotaemon_grpc.telemetry.logs import LoggerFactory
+
+_PURGE_EVERY_S = 3600.0
+_PARSERS = 2
+_STARTING = "starting"
+_DRAINING = "draining"
+
+
+@dataclass(slots=True)
+class _Readiness:
+    """Why the server does not serve, or empty."""
+
+    reason: str = _STARTING
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """A servicer, and what it is registered with."""
+
+    descriptor: Any
+    servicer: object
+    failure_messages: Any
+    name: str
+
+
+async def serve(config: Config, logger: LoggerFactory) -> None:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Raises:
+        OperatorError: the server cannot start.
+    """
+    log = logger("server")
+    async with AsyncExitStack() as opened:
+        metrics = Metrics(CollectorRegistry())
+        metrics.set_build_info(version("kotaemon-grpc"))
+        credentials = await asyncio.to_thread(_credentials, config, metrics, log)
+        store = await asyncio.to_thread(SqliteStore.open, config.storage.data_dir)
+        opened.push_async_callback(asyncio.to_thread, store.close)
+        if store.rebuilt_indexes:
+            log.info(names.EVENT_INDEX_REBUILT, count=store.rebuilt_indexes)
+        metrics.observe_store(
+            documents=store.document_count, passages=store.passage_count, index_lag=store.index_lag
+        )
+        tokens = PageTokens(store.page_token_key)
+        # Of their own, so that large documents never hold up an answer.
+        parsers = opened.enter_context(ThreadPoolExecutor(_PARSERS, thread_name_prefix="parser"))
+        documents = Documents(
+            store=store.documents,
+            parser=TextParser(parsers),
+            spool=TemporarySpool(store.spool_dir),
+            tokens=tokens,
+            max_document_bytes=config.documents.max_document_bytes,
+        )
+        services = _services(config, store, documents, tokens, metrics)
+
+        signals = await opened.enter_async_context(StopSignals())
+        readiness = _Readiness()
+        operations = Operations(
+            config.operations.listen, metrics.registry, {"serving": lambda: readiness.reason}
+        )
+        operations_address = await operations.start()
+        opened.push_async_callback(operations.stop)
+        health = await HealthReporter.create()
+        health_server = HealthServer(config.server.health_listen, health)
+        health_address = await health_server.start()
+        opened.push_async_callback(health_server.stop)
+
+        server = _server(config, services, health, Seam([CallMetrics(metrics), AccessLog(log)]))
+        address = bind(server, config.server.listen, credentials)
+        await _import(config, documents, log)
+        await server.start()
+        await health.set_serving(service.name for service in services)
+        readiness.reason = ""
+        purge = asyncio.create_task(_purge(store, config.conversations.retention_days, log))
+        log.info(
+            names.EVENT_SERVING,
+            **{
+                names.KEY_ADDRESS: str(address),
+                names.KEY_HEALTH_ADDRESS: str(health_address),
+                names.KEY_OPERATIONS_ADDRESS: str(operations_address),
+                names.KEY_VERSION: version("kotaemon-grpc"),
+            },
+        )
+
+        signal = await signals.wait_for_stop()
+        log.info(names.EVENT_DRAINING, **{names.KEY_SIGNAL: signal.name})
+        readiness.reason = _DRAINING
+        purge.cancel()
+        await health.shut_down()
+        health.end_watches()
+        await server.stop(config.server.shutdown_grace_s)
+    log.info(names.EVENT_STOPPED)
+
+
+def _credentials(
+    config: Config, metrics: Metrics, log: FilteringBoundLogger
+) -> grpc.ServerCredentials | None:
+    """Load the TLS files, made or renewed first where they are the development PKI."""
+    if config.server.insecure:
+        return None
+    if config.tls.is_development:
+        for change in pki.ensure(config.tls.dir):
+            log.info(names.EVENT_CERTIFICATE_ISSUED, **{names.KEY_PATH: str(change.path)})
+    files = config.tls.files
+    material = tls.load(
+        files.certificate,
+        files.key,
+        files.client_ca,
+        passphrase=config.tls.key_passphrase.get_secret_value(),
+    )
+    for path, expires in material.expiries.items():
+        metrics.set_certificate_expiry(str(path), expires)
+    return tls.server_credentials(material)
+
+
+def _services(
+    config: Config, store: SqliteStore, documents: Documents, tokens: PageTokens, metrics: Metrics
+) -> list[_Service]:
+    """Put the use cases together, and the services of both versions upon them."""
+    asking = Asking(
+        engine=LocalEngine(store.retriever),
+        documents=store.documents,
+        conversations=store.conversations,
+        history_turns=config.conversations.history_turns,
+        clock=_now,
+        new_id=_new_id,
+        on_answer=lambda answer: metrics.answered(answer.finish_reason),
+    )
+    conversing = Conversing(conversations=store.conversations, tokens=tokens, new_id=_new_id)
+    searching = Searching(retriever=store.retriever, documents=store.documents)
+    first = v1.AgentService(asking)
+    return [
+        _Service(v1.SERVICE, first, {}, v1.SERVICE.full_name),
+        _Service(v1.SERVICE, first, {}, v1.UNVERSIONED_NAME),
+        *(
+            _Service(module.SERVICE, servicer, failure_messages, module.SERVICE.full_name)
+            for module, servicer, failure_messages in (
+                (agent, agent.AgentService(asking), agent.FAILURE_MESSAGES),
+                (conversation, conversation.ConversationService(conversing), {}),
+                (retrieval, retrieval.RetrievalService(searching), {}),
+                (document, document.DocumentService(documents), {}),
+            )
+        ),
+    ]
+
+
+def _server(
+    config: Config, services: list[_Service], health: HealthReporter, seam: Seam
+) -> grpc.aio.Server:
+    """Make the gRPC server with everything that it serves."""
+    server = grpc.aio.server(
+        options=server_options(
+            config.server.max_message_bytes, config.server.max_concurrent_streams
+        )
+    )
+    handlers = [
+        service_handler(
+            seam,
+            service.descriptor,
+            service.servicer,
+            failure_messages=service.failure_messages,
+            name=service.name,
+        )
+        for service in services
+    ]
+    if config.server.reflection:
+        served = [*(service.name for service in services), HEALTH]
+        aliases = {v1.UNVERSIONED_NAME: v1.SERVICE.full_name}
+        handlers += reflection.handlers(served, aliases)
+    server.add_generic_rpc_handlers(tuple(handlers))
+    health.add_to(server)
+    return server
+
+
+async def _import(config: Config, documents: Documents, log: FilteringBoundLogger) -> None:
+    """Import what the settings name. What cannot be read is said, and does not stop the start."""
+    if not config.documents.import_paths:
+        return
+    report = await import_paths(documents, Scope(DEFAULT_TENANT), config.documents.import_paths)
+    for path, reason in report.failures:
+        log.warning(names.EVENT_IMPORT_FAILED, **{names.KEY_PATH: path, names.KEY_REASON: reason})
+    log.info(
+        names.EVENT_IMPORTED,
+        **{outcome.value: count for outcome, count in report.outcomes.items()},
+        failed=len(report.failures),
+    )
+
+
+async def _purge(store: SqliteStore, retention_days: int, log: FilteringBoundLogger) -> None:
+    """Delete the conversations that rested for too long, now and every hour."""
+    while retention_days:
+        try:
+            count = await store.purge_conversations(_now() - timedelta(days=retention_days))
+        except AgentError as error:
+            log.warning(names.EVENT_PURGE_FAILED, **{names.KEY_REASON: str(error)})
+        else:
+            if count:
+                log.info(names.EVENT_PURGED, count=count)
+        await asyncio.sleep(_PURGE_EVERY_S)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex

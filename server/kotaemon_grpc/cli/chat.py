@@ -1,0 +1,113 @@
+"""`kotaemon-grpc chat`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kotaemon_grpc.cli.calls import call
+from kotaemon_grpc.cli.settings import client_config, client_options
+from kotaemon_grpc.cli.show import sources_to_text
+from kotaemon_grpc.client import NEW_CONVERSATION, Answer, TextDelta
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kotaemon_grpc.client import AgentClient
+
+_READ_BYTES = 65536
+
+
+@click.command()
+@click.option("--collection", default="default", show_default=True, help="What is asked.")
+@click.option(
+    "--conversation",
+    metavar="NAME",
+    help='Go on with this one, as "conversations/abc". [a new one]',
+)
+@click.option("--language", default="", metavar="TAG", help='As "en" or "zh". [the question\'s]')
+@client_options
+def chat(**options: Any) -> int:
+    """Hold a dialogue: a question a line, each answered with the earlier ones in mind.
+
+    Ends with the end of the input (Ctrl-D).
+    """
+    config = client_config(options)
+    call(config, lambda client: _talk(client, options))
+    return 0
+
+
+async def _talk(client: AgentClient, options: dict[str, Any]) -> None:
+    answered = asyncio.Event()
+    answered.set()
+    lines = _Lines()
+
+    async def questions() -> AsyncIterator[str]:
+        while True:
+            # The next question is asked for when the last one is answered.
+            await answered.wait()
+            line = await lines.next()
+            if line is None:
+                return
+            if line.strip():
+                answered.clear()
+                yield line.strip()
+
+    conversation = ""
+    async for event in client.chat(
+        questions(),
+        collection=f"collections/{options['collection']}",
+        conversation=options["conversation"] or NEW_CONVERSATION,
+        language=options["language"],
+    ):
+        if isinstance(event, TextDelta):
+            click.echo(event.text, nl=False)
+        elif isinstance(event, Answer):
+            conversation = event.conversation
+            click.echo(f"\n{sources_to_text(event)}\n" if event.citations else "\n")
+            answered.set()
+    if conversation and sys.stdin.isatty():
+        click.echo(f"go on later with --conversation {conversation}", err=True)
+
+
+class _Lines:
+    """The lines of the standard input.
+
+    They are read by a daemon thread, past Python's own buffer and its lock: any other
+    would keep a process that was interrupted, or whose server has gone, until
+    somebody presses Enter.
+    """
+
+    def __init__(self) -> None:
+        self._waiting = b""
+
+    async def next(self) -> str | None:
+        """Read a line; None at the end of the input."""
+        if sys.stdin.isatty():
+            click.echo("> ", nl=False)
+        loop = asyncio.get_running_loop()
+        line: asyncio.Future[bytes] = loop.create_future()
+
+        def answer(found: bytes) -> None:
+            if not line.done():
+                line.set_result(found)
+
+        def read() -> None:
+            found = self._read()
+            with suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(answer, found)
+
+        threading.Thread(target=read, daemon=True).start()
+        return (await line).decode(errors="replace") or None
+
+    def _read(self) -> bytes:
+        while b"\n" not in self._waiting and (chunk := os.read(sys.stdin.fileno(), _READ_BYTES)):
+            self._waiting += chunk
+        line, end, self._waiting = self._waiting.partition(b"\n")
+        return line + end

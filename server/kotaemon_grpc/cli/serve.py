@@ -1,0 +1,101 @@
+"""`kotaemon-grpc serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import sys
+from typing import Any, TextIO
+
+import click
+
+from kotaemon_grpc.app import serve as run
+from kotaemon_grpc.cli.settings import config_options, load_config
+from kotaemon_grpc.telemetry.logs import configure
+
+_FLAGS = {
+    "listen": "server.listen",
+    "health_listen": "server.health_listen",
+    "operations_listen": "operations.listen",
+    "data_dir": "storage.data_dir",
+    "certs": "tls.dir",
+    "insecure": "server.insecure",
+    "reflection": "server.reflection",
+    "import_paths": "documents.import_paths",
+    "log_level": "log.level",
+    "log_format": "log.format",
+}
+
+
+@click.command()
+@click.option("--listen", metavar="HOST:PORT", help="gRPC over mutual TLS. [127.0.0.1:50051]")
+@click.option(
+    "--health-listen", metavar="HOST:PORT", help="gRPC health alone, plaintext. [127.0.0.1:50052]"
+)
+@click.option(
+    "--operations-listen",
+    metavar="HOST:PORT",
+    help="HTTP: /metrics, /healthz, /readyz. [127.0.0.1:9464]",
+)
+@click.option("--data-dir", metavar="DIR", help="Where documents are kept. [var]")
+@click.option("--certs", metavar="DIR", help="Where the development PKI lives. [certs/dev]")
+@click.option(
+    "--insecure", is_flag=True, default=None, help="Serve plaintext; on a loopback address alone."
+)
+@click.option(
+    "--reflection/--no-reflection", default=None, help="Describe the services to clients. [yes]"
+)
+@click.option(
+    "--import",
+    "import_paths",
+    multiple=True,
+    metavar="PATH",
+    help="Import a file or directory before serving. Repeatable.",
+)
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error. [info]")
+@click.option("--log-format", metavar="FORMAT", help="json or console. [json]")
+@config_options
+def serve(**options: Any) -> None:
+    """Start the server in the foreground; SIGTERM or Ctrl-C drains and ends it.
+
+    Port 0 picks a free port. When it serves, stdout has one JSON line whose
+    "event" is "server.serving", with every address.
+    """
+    flags = {key: options[name] for name, key in _FLAGS.items()}
+    if not flags["documents.import_paths"]:
+        flags["documents.import_paths"] = None
+    config = load_config(options["config_file"], options["assignments"], flags)
+    log = configure(config.log.level, config.log.format, _LogStream(sys.stdout))
+    asyncio.run(run(config, log))
+
+
+class _LogStream(io.TextIOBase, TextIO):
+    """stdout as a log: a reader that goes away or a full disk costs lines, not calls."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            self._lose(error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._lose(error)
+
+    def _lose(self, error: OSError) -> None:
+        """Go on. There is no other place to tell of it."""
+        if isinstance(error, BrokenPipeError):
+            # What is left in the buffer must not fail again when Python ends.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)

@@ -1,0 +1,131 @@
+"""What can go wrong with a call.
+
+ClientError
+├── ConfigurationError         the client was made with what cannot work
+└── CallError                  the call failed; carries what the server said
+    ├── InvalidArgumentError   `field_violations` names the fields
+    ├── NotFoundError          what was named does not exist
+    ├── AlreadyExistsError     what was to be created does
+    ├── AuthenticationError    the server does not know the caller, or the caller may not
+    ├── ExhaustedError         a limit was reached
+    ├── UnavailableError       no server could be reached, or it cannot serve now
+    └── DeadlineError          the deadline passed first
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from kotaemon_grpc.wire.headers import STATUS_DETAILS
+
+
+class ClientError(Exception):
+    """The root of everything that the client raises."""
+
+
+class ConfigurationError(ClientError):
+    """The client was made with what cannot work."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One constraint that the request breaks."""
+
+    field: str
+    description: str
+
+
+class CallError(ClientError):
+    """A call failed.
+
+    Attributes:
+        code: the canonical code.
+        message: for people.
+        reason: for programs: one of `wire.reasons.Reason`, empty if the server did
+            not say.
+        request_id: what to name to the server's operator; empty if it did not say.
+        field_violations: which fields of the request are not valid.
+    """
+
+    def __init__(self, status: status_pb2.Status) -> None:
+        """Take what the server said."""
+        self.code = _CODES[status.code]
+        self.message = status.message
+        self.reason = ""
+        self.request_id = ""
+        self.field_violations: tuple[FieldViolation, ...] = ()
+        super().__init__(f"{self.code.name}: {self.message}")
+        for detail in status.details:
+            self._read(detail)
+
+    def _read(self, detail: object) -> None:
+        info = error_details_pb2.ErrorInfo()
+        request = error_details_pb2.RequestInfo()
+        bad_request = error_details_pb2.BadRequest()
+        if detail.Unpack(info):  # type: ignore[attr-defined]
+            self.reason = info.reason
+        elif detail.Unpack(request):  # type: ignore[attr-defined]
+            self.request_id = request.request_id
+        elif detail.Unpack(bad_request):  # type: ignore[attr-defined]
+            self.field_violations = tuple(
+                FieldViolation(violation.field, violation.description)
+                for violation in bad_request.field_violations
+            )
+
+
+class InvalidArgumentError(CallError):
+    """The request breaks a constraint of the contract."""
+
+
+class NotFoundError(CallError):
+    """What the request names does not exist."""
+
+
+class AlreadyExistsError(CallError):
+    """What the request is to create exists."""
+
+
+class AuthenticationError(CallError):
+    """The server does not know the caller, or the caller may not do this."""
+
+
+class ExhaustedError(CallError):
+    """A limit was reached."""
+
+
+class UnavailableError(CallError):
+    """No server could be reached, or it cannot serve at the moment."""
+
+
+class DeadlineError(CallError):
+    """The deadline passed before the call ended."""
+
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_CLASSES = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgumentError,
+    grpc.StatusCode.NOT_FOUND: NotFoundError,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExistsError,
+    grpc.StatusCode.UNAUTHENTICATED: AuthenticationError,
+    grpc.StatusCode.PERMISSION_DENIED: AuthenticationError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ExhaustedError,
+    grpc.StatusCode.UNAVAILABLE: UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineError,
+}
+
+
+def error_from_rpc(error: grpc.aio.AioRpcError) -> CallError:
+    """Make of what gRPC raises an error that says what the server said."""
+    status = status_pb2.Status(code=error.code().value[0], message=error.details() or "")
+    for key, value in error.trailing_metadata() or ():
+        if key == STATUS_DETAILS and isinstance(value, bytes):
+            status = status_pb2.Status.FromString(value)
+    return error_from_status(status)
+
+
+def error_from_status(status: status_pb2.Status) -> CallError:
+    """Make an error of a status, as the terminal event of a stream carries it."""
+    return _CLASSES.get(_CODES[status.code], CallError)(status)

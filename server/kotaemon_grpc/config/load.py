@@ -1,0 +1,191 @@
+"""Puts the layers of the settings together and says what is wrong with each."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import ValidationError
+
+from kotaemon_grpc.config.tree import Config
+from kotaemon_grpc.core.errors import OperatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from pydantic_core import ErrorDetails
+
+ENVIRONMENT_PREFIX = "KOTAEMON_GRPC_"
+_FILE_VARIABLE = f"{ENVIRONMENT_PREFIX}CONFIG"
+# Kubernetes gives every container such variables for every service of its namespace: one named
+# "kotaemon-grpc" would fill our prefix (its "Environment variables" under "Service").
+_SERVICE_LINK = re.compile(
+    r"(?!.*__)(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+
+# The types of settings that are not text of their own.
+_PARSED = (bool, int, float, tuple[Path, ...])
+
+
+class _Setting(NamedTuple):
+    """A value that a layer gives: `name` is its key as the layer spells it."""
+
+    key: str
+    value: Any
+    source: str
+    name: str
+
+
+def load(
+    *,
+    file: Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, object],
+) -> Config:
+    """Read the settings.
+
+    Args:
+        file: the TOML file; None reads the one that `KOTAEMON_GRPC_CONFIG` names, if any.
+        environ: `KOTAEMON_GRPC_SECTION__KEY`; numbers, lists and tables in TOML or JSON syntax.
+        flags: by dotted key, as `server.listen`, as values or as text; None or
+            an empty tuple for one that was not given.
+
+    Raises:
+        OperatorError: the file cannot be read, or a key or value is wrong; one line for
+            each problem.
+    """
+    if file is None and environ.get(_FILE_VARIABLE):
+        file = Path(environ[_FILE_VARIABLE])
+    known = _known_keys()
+    given = [
+        *(_from_file(file) if file is not None else ()),
+        *_from_environment(environ, known),
+        *_from_flags(flags, known),
+    ]
+    problems = [_unknown(setting, known) for setting in given if setting.key not in known]
+    effective = {setting.key: setting for setting in given if setting.key in known}
+    tree: dict[str, dict[str, Any]] = {}
+    for setting in effective.values():
+        section, _, key = setting.key.partition(".")
+        tree.setdefault(section, {})[key] = setting.value
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False)
+        problems += [_invalid(detail, effective, known) for detail in details]
+    if problems:
+        raise OperatorError("\n".join(dict.fromkeys(problems)))
+    return config
+
+
+def _known_keys() -> dict[str, Any]:
+    """Map each dotted key to the type of its value."""
+    return {
+        f"{section}.{key}": field.annotation
+        for section, holder in Config.model_fields.items()
+        if holder.annotation is not None
+        for key, field in holder.annotation.model_fields.items()
+    }
+
+
+def _from_file(path: Path) -> Iterator[_Setting]:
+    try:
+        tree = tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise OperatorError(
+            f"config file {path} cannot be read: {reason}; name another with --config"
+        ) from None
+    except UnicodeDecodeError:
+        raise OperatorError(f"config file {path} is not UTF-8; TOML has to be") from None
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"\(at [^()]*\)$", str(error))
+        raise OperatorError(
+            f"config file {path} is not TOML {place.group() if place else ''}".rstrip()
+            + "; mend what stands there"
+        ) from None
+    source = f"config file {path}"
+    for key, value in _leaves(tree):
+        yield _Setting(key, value, source, key)
+
+
+def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> Iterator[_Setting]:
+    for name in sorted(environ):
+        rest = name.removeprefix(ENVIRONMENT_PREFIX)
+        if name in {rest, _FILE_VARIABLE} or _SERVICE_LINK.fullmatch(rest):
+            continue
+        key = rest.lower().replace("__", ".")
+        if key in Config.model_fields:
+            # A whole section; listed before its keys, which therefore beat it.
+            table = _parse(environ[name])
+            if isinstance(table, dict):
+                for inner, value in _leaves({key: table}):
+                    yield _Setting(inner, value, "environment", name)
+                continue
+        is_parsed = known.get(key) in _PARSED
+        value = _parse(environ[name]) if is_parsed else environ[name]
+        yield _Setting(key, value, "environment", name)
+
+
+def _from_flags(flags: Mapping[str, object], known: Mapping[str, Any]) -> Iterator[_Setting]:
+    for key, value in flags.items():
+        if value is None or value == ():
+            continue
+        is_parsed = isinstance(value, str) and known.get(key) in _PARSED
+        yield _Setting(key, _parse(str(value)) if is_parsed else value, "command line", key)
+
+
+def _parse(text: str) -> Any:
+    """Read a value in JSON or TOML syntax; what is neither is text."""
+    readers: tuple[Callable[[], Any], ...] = (
+        lambda: json.loads(text),
+        lambda: tomllib.loads(f"value = {text}")["value"],
+    )
+    for read in readers:
+        try:
+            value = read()
+        except ValueError:
+            continue
+        return text if value is None else value
+    return text
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Flatten tables to dotted keys; an empty table says nothing but its name."""
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and (value or (not prefix and key in Config.model_fields)):
+            yield from _leaves(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def _unknown(setting: _Setting, known: Mapping[str, Any]) -> str:
+    if setting.key in Config.model_fields:
+        return f'{setting.source}: "{setting.name}" is a table of settings, not a value'
+    as_variable = setting.source == "environment"
+    nearest = difflib.get_close_matches(setting.key, known, n=1, cutoff=0)[0]
+    if as_variable:
+        nearest = ENVIRONMENT_PREFIX + nearest.replace(".", "__").upper()
+    return f'{setting.source}: unknown key "{setting.name}"; did you mean "{nearest}"?'
+
+
+def _invalid(
+    detail: ErrorDetails, effective: Mapping[str, _Setting], known: Mapping[str, Any]
+) -> str:
+    """Word a problem. The value itself is not repeated: it may be a secret."""
+    path = ".".join(str(part) for part in detail["loc"])
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = message[:1].lower() + message[1:]
+    key = ".".join(path.split(".")[:2])
+    if key in known:
+        setting = effective[key]
+        return f'{setting.source}: "{setting.name}" is not valid: {message}'
+    # Keys of a section that do not go together: told of the strongest layer that gave one.
+    sources = [each.source for name, each in effective.items() if name.startswith(f"{key}.")]
+    return f"{sources[-1]}: [{key}] is not valid: {message}"

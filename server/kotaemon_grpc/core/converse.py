@@ -1,0 +1,84 @@
+"""Create, read and delete kept conversations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kotaemon_grpc.core.errors import NotFound, ResourceType
+from kotaemon_grpc.core.model import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kotaemon_grpc.core.model import Caller, Conversation, Turn
+    from kotaemon_grpc.core.paging import PageTokens
+    from kotaemon_grpc.core.ports import ConversationStore
+
+
+class Conversing:
+    """The use case. Keys of the pages it takes and gives are page tokens."""
+
+    def __init__(
+        self, *, conversations: ConversationStore, tokens: PageTokens, new_id: Callable[[], str]
+    ) -> None:
+        """Take the store, and what makes tokens and ids."""
+        self._conversations = conversations
+        self._tokens = tokens
+        self._new_id = new_id
+
+    async def create(self, caller: Caller, conversation: str, title: str) -> Conversation:
+        """Create an empty conversation; an empty id is chosen.
+
+        Raises:
+            AlreadyExists: the id is taken.
+        """
+        return await self._conversations.create(
+            caller.tenant, conversation or self._new_id(), title
+        )
+
+    async def get(self, caller: Caller, conversation: str) -> Conversation:
+        """Get a conversation, without its turns.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = await self._conversations.get(caller.tenant, conversation)
+        if found is None:
+            raise NotFound(ResourceType.CONVERSATION, conversation)
+        return found
+
+    async def list(self, caller: Caller, *, token: str, limit: int) -> Page[Conversation]:
+        """List conversations, newest first."""
+        bound_to = (caller.tenant, "conversations")
+        page = await self._conversations.list(
+            caller.tenant, after=self._tokens.decode(token, *bound_to), limit=limit
+        )
+        return Page(page.items, self._tokens.encode(page.next_key, *bound_to))
+
+    async def turns(
+        self, caller: Caller, conversation: str, *, token: str, limit: int
+    ) -> Page[Turn]:
+        """List the turns of a conversation, oldest first.
+
+        Raises:
+            NotFound: there is no such conversation.
+        """
+        bound_to = (caller.tenant, "conversations", conversation)
+        after = int(self._tokens.decode(token, *bound_to) or 0)
+        await self.get(caller, conversation)
+        # One more than asked for tells whether there is another page.
+        turns = await self._conversations.turns(
+            caller.tenant, conversation, after=after, limit=limit + 1
+        )
+        items = tuple(turns[:limit])
+        next_key = str(items[-1].number) if len(turns) > limit else ""
+        return Page(items, self._tokens.encode(next_key, *bound_to))
+
+    async def delete(self, caller: Caller, conversation: str) -> None:
+        """Delete a conversation and its turns.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if not await self._conversations.delete(caller.tenant, conversation):
+            raise NotFound(ResourceType.CONVERSATION, conversation)

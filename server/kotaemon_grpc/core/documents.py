@@ -1,0 +1,187 @@
+"""Take in, read and delete documents."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from kotaemon_grpc.core.errors import (
+    ContentTooLarge,
+    FieldViolation,
+    InvalidArgument,
+    NotFound,
+    ResourceType,
+)
+from kotaemon_grpc.core.model import (
+    MAX_TITLE_CHARS,
+    DocumentDraft,
+    ImportOutcome,
+    Page,
+    ParsedDocument,
+    Scope,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from kotaemon_grpc.core.model import Document
+    from kotaemon_grpc.core.paging import PageTokens
+    from kotaemon_grpc.core.ports import DocumentParser, DocumentStore, Spool
+
+_DERIVED_ID_DIGITS = 32  # 128 bits of a SHA-256: no two URIs meet by chance
+_MARKDOWN_ENDINGS = (".md", ".markdown")
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentHeader:
+    """What is known of a document before its content; all but the scope may be empty.
+
+    Args:
+        sha256: what the content's hash is going to be, 64 lower-case digits.
+    """
+
+    scope: Scope
+    id: str = ""
+    title: str = ""
+    uri: str = ""
+    mime_type: str = ""
+    sha256: str = ""
+
+    def completed(self) -> DocumentHeader:
+        """Fill in the id, the URI and the media type, each by the contract's rule."""
+        document_id = self.id or _id_of(self.uri)
+        uri = self.uri or f"kotaemon:collections/{self.scope.collection}/documents/{document_id}"
+        markdown = urlsplit(self.uri).path.lower().endswith(_MARKDOWN_ENDINGS)
+        mime_type = self.mime_type or ("text/markdown" if markdown else "text/plain")
+        return DocumentHeader(self.scope, document_id, self.title, uri, mime_type, self.sha256)
+
+
+class Documents:
+    """The use case.
+
+    Args:
+        store: keeps the documents.
+        parser: turns content into passages.
+        spool: holds content while it arrives.
+        tokens: makes page tokens.
+        max_document_bytes: the largest content that is taken, above 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: DocumentStore,
+        parser: DocumentParser,
+        spool: Spool,
+        tokens: PageTokens,
+        max_document_bytes: int,
+    ) -> None:
+        """Take the parts."""
+        self._store = store
+        self._parser = parser
+        self._spool = spool
+        self._tokens = tokens
+        self._max_document_bytes = max_document_bytes
+
+    async def ingest(
+        self, header: DocumentHeader, chunks: AsyncIterator[bytes], *, replace: bool
+    ) -> tuple[Document, ImportOutcome]:
+        """Store a document, whole or not at all, and wait until questions find it.
+
+        Content that is stored already, as the header's hash tells, is not read.
+
+        Args:
+            header: what is known of it.
+            chunks: its content in order.
+            replace: whether a document of the same id gives way.
+
+        Raises:
+            AlreadyExists: the id is taken, and `replace` is false.
+            ContentTooLarge: there is more content than the limit allows.
+            InvalidArgument: the content is not text, empty, or not what the hash says.
+        """
+        header = header.completed()
+        if replace and header.sha256:
+            stored = await self._store.get(header.scope, header.id)
+            if stored is not None and _describes(header, stored):
+                return stored, ImportOutcome.UNCHANGED
+        size_bytes = 0
+        digest = hashlib.sha256()
+        async with self._spool.open() as file:
+            async for chunk in chunks:
+                size_bytes += len(chunk)
+                if size_bytes > self._max_document_bytes:
+                    raise ContentTooLarge(self._max_document_bytes)
+                digest.update(chunk)
+                await file.write(chunk)
+            if header.sha256 not in ("", digest.hexdigest()):
+                raise InvalidArgument(
+                    FieldViolation("expected_sha256", "is not the hash of the content that came")
+                )
+            parsed = await self._parser.parse(await file.finish(), header.mime_type)
+        draft = DocumentDraft(
+            id=header.id,
+            title=header.title or _title_of(parsed, header.uri),
+            uri=header.uri,
+            mime_type=header.mime_type,
+            size_bytes=size_bytes,
+            sha256=digest.hexdigest(),
+            passages=parsed.passages,
+        )
+        return await self._store.put(header.scope, draft, replace=replace)
+
+    async def get(self, scope: Scope, document_id: str) -> Document:
+        """Get a document with its present indexing state.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = await self._store.get(scope, document_id)
+        if found is None:
+            raise NotFound(ResourceType.DOCUMENT, document_id)
+        return found
+
+    async def list(self, scope: Scope, *, token: str, limit: int) -> Page[Document]:
+        """List documents by id. Keys of the pages are page tokens.
+
+        Raises:
+            NotFound: there is no such collection.
+        """
+        bound_to = (scope.tenant, "documents", scope.collection)
+        after = self._tokens.decode(token, *bound_to)
+        if not await self._store.collection_exists(scope):
+            raise NotFound(ResourceType.COLLECTION, scope.collection)
+        page = await self._store.list(scope, after=after, limit=limit)
+        return Page(page.items, self._tokens.encode(page.next_key, *bound_to))
+
+    async def delete(self, scope: Scope, document_id: str) -> None:
+        """Delete a document.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if not await self._store.delete(scope, document_id):
+            raise NotFound(ResourceType.DOCUMENT, document_id)
+
+
+def _id_of(uri: str) -> str:
+    if not uri:
+        return uuid.uuid4().hex
+    return hashlib.sha256(uri.encode()).hexdigest()[:_DERIVED_ID_DIGITS]
+
+
+def _describes(header: DocumentHeader, stored: Document) -> bool:
+    """Tell whether storing under this header would change nothing."""
+    return (header.sha256, header.uri, header.mime_type) == (
+        stored.sha256,
+        stored.uri,
+        stored.mime_type,
+    ) and header.title in ("", stored.title)
+
+
+def _title_of(parsed: ParsedDocument, uri: str) -> str:
+    last_part = unquote(uri.rstrip("/").replace(":", "/").rpartition("/")[2])
+    return (parsed.title or last_part)[:MAX_TITLE_CHARS]

@@ -1,0 +1,107 @@
+"""Files on disk that can be imported. Needs the standard library only."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_MIME_TYPES = {
+    ".md": "text/markdown",
+    ".markdown": "text/markdown",
+    ".txt": "text/plain",
+    ".text": "text/plain",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A regular file of a supported kind.
+
+    Args:
+        path: as it was reached from the path that was given.
+        root: the path that was given: the file itself, or a directory above it.
+        mime_type: `text/markdown` or `text/plain`.
+        size_bytes: when it was found.
+    """
+
+    path: Path
+    root: Path
+    mime_type: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A path that cannot be imported, and why, in words for people."""
+
+    path: Path
+    reason: str
+
+
+def mime_type_of(name: str) -> str | None:
+    """Return the media type that the ending of a file name stands for, or None."""
+    return _MIME_TYPES.get(os.path.splitext(name)[1].lower())  # noqa: PTH122 - also takes a URI's last part
+
+
+def find_documents(paths: Iterable[Path | str]) -> Iterator[FoundFile | Unreadable]:
+    """Find the documents at and below some paths, sorted within each directory.
+
+    Below a directory, hidden entries and other kinds of file are passed over. A
+    symbolic link is followed, but no directory is entered twice, so a loop ends.
+    What cannot be read is reported, never raised.
+    """
+    entered: set[tuple[int, int]] = set()
+    for given in paths:
+        root = Path(given)
+        yield from _visit(root, root, entered)
+
+
+def _visit(
+    first: Path, root: Path, entered: set[tuple[int, int]]
+) -> Iterator[FoundFile | Unreadable]:
+    waiting = [first]
+    while waiting:
+        path = waiting.pop()
+        try:
+            status = path.stat()
+            if stat.S_ISDIR(status.st_mode):
+                identity = (status.st_dev, status.st_ino)
+                if identity not in entered:
+                    entered.add(identity)
+                    waiting += sorted(_children(path), reverse=True)
+                continue
+        except (OSError, ValueError) as error:
+            yield Unreadable(path, _reason(error))
+            continue
+        yield from _file(path, root, status)
+
+
+def _children(directory: Path) -> Iterator[Path]:
+    for child in directory.iterdir():
+        if not child.name.startswith(".") and (mime_type_of(child.name) or child.is_dir()):
+            yield child
+
+
+def _file(path: Path, root: Path, status: os.stat_result) -> Iterator[FoundFile | Unreadable]:
+    mime_type = mime_type_of(path.name)
+    if not stat.S_ISREG(status.st_mode):
+        yield Unreadable(path, "not a regular file")
+    elif mime_type is None:
+        endings = " ".join(_MIME_TYPES)
+        yield Unreadable(path, f"not a supported kind of file; supported are {endings}")
+    elif not os.access(path, os.R_OK):
+        yield Unreadable(path, "permission denied")
+    else:
+        yield FoundFile(path, root, mime_type, status.st_size)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return "not a valid path"

@@ -1,0 +1,160 @@
+"""The embedded store, whole: one database, its index, and the three ports on them."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from kotaemon_grpc.core.errors import AgentError, OperatorError, StorageFull
+from kotaemon_grpc.stores.sqlite.connection import connect_reader, connect_writer
+from kotaemon_grpc.stores.sqlite.conversations import SqliteConversations
+from kotaemon_grpc.stores.sqlite.directory import DataDirectory, no_room
+from kotaemon_grpc.stores.sqlite.documents import SqliteDocuments
+from kotaemon_grpc.stores.sqlite.indexer import Indexer
+from kotaemon_grpc.stores.sqlite.readers import Readers
+from kotaemon_grpc.stores.sqlite.retriever import SqliteRetriever
+from kotaemon_grpc.stores.sqlite.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from kotaemon_grpc.core.ports import ConversationStore, DocumentStore, Retriever
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class SqliteStore:
+    """An open data directory. Made by `open`.
+
+    Attributes:
+        documents: keeps documents.
+        retriever: finds passages.
+        conversations: keeps conversations.
+        page_token_key: 32 random bytes, made once with the database.
+        spool_dir: for files of running imports; emptied on each start.
+        rebuilt_indexes: how many indexes had to be made anew since the start.
+    """
+
+    documents: DocumentStore
+    retriever: Retriever
+    conversations: ConversationStore
+
+    def __init__(
+        self,
+        directory: DataDirectory,
+        connection: sqlite3.Connection,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """Put the parts together; the directory is locked, and the database migrated."""
+        self._closed = False
+        self._directory = directory
+        self.spool_dir = directory.spool_dir
+        key = connection.execute("SELECT value FROM meta WHERE key = 'page_token_key'").fetchone()
+        self.page_token_key: bytes = key[0]
+        sequence = connection.execute("SELECT ifnull(max(last_seq), 0) FROM scopes").fetchone()
+        self._indexer = Indexer(directory.index_dir, connect_reader(directory.database_file))
+        self._writer = Writer(connection, sequence[0], self._indexer.note)
+        self._readers = Readers(directory.database_file)
+        self._conversations = SqliteConversations(self._writer, self._readers, clock)
+        self.documents = SqliteDocuments(self._writer, self._readers, self._indexer, clock)
+        self.retriever = SqliteRetriever(self._readers, self._indexer)
+        self.conversations = self._conversations
+
+    @classmethod
+    def open(cls, data_dir: Path, *, clock: Callable[[], datetime] = _now) -> SqliteStore:
+        """Open a data directory, or create it. Blocks, for long if an index is made anew.
+
+        Args:
+            data_dir: of the database, its index and its spool.
+            clock: tells the time, with its zone.
+
+        Raises:
+            OperatorError: it cannot be used; the message says what to do.
+        """
+        with contextlib.ExitStack() as opened:
+            directory = DataDirectory.open(data_dir)
+            opened.callback(directory.close)
+            connection = connect_writer(directory.database_file)
+            opened.callback(connection.close)
+            try:
+                store = cls(directory, connection, clock)
+            except (sqlite3.Error, OSError) as error:
+                raise _unusable(directory, error) from error
+            # From here on the store closes what was opened.
+            opened.pop_all()
+        try:
+            for reached in store._indexer.caught_up():
+                reached.result()
+        except AgentError as error:
+            store.close()
+            if isinstance(error, StorageFull):
+                raise no_room(directory.path) from error
+            raise _unusable(directory, error.__cause__ or error) from error
+        return store
+
+    @property
+    def sequence(self) -> int:
+        """The number of the latest change of a document."""
+        return self._writer.sequence
+
+    @property
+    def rebuilt_indexes(self) -> int:
+        """How many indexes had to be made anew since the start."""
+        return self._indexer.rebuilt
+
+    def index_lag(self) -> int:
+        """Return how many collections have changes that retrieval does not see yet."""
+        return self._indexer.lag()
+
+    def document_count(self) -> int:
+        """Return how many documents all tenants have. Blocks.
+
+        Raises:
+            StorageUnavailable: the database cannot be read.
+        """
+        return self._figure("SELECT count(*) FROM documents")
+
+    def passage_count(self) -> int:
+        """Return how many passages they have. Blocks.
+
+        Raises:
+            StorageUnavailable: the database cannot be read.
+        """
+        return self._figure("SELECT ifnull(sum(passage_count), 0) FROM documents")
+
+    def _figure(self, query: str) -> int:
+        figure: int = self._readers.run_blocking(lambda reader: reader.execute(query).fetchone()[0])
+        return figure
+
+    async def purge_conversations(self, older_than: datetime) -> int:
+        """Delete the conversations of all tenants whose last turn is older.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            StorageUnavailable: the database cannot be written.
+        """
+        return await self._conversations.purge(older_than)
+
+    def close(self) -> None:
+        """Write what is queued, then let go of the directory. Blocks; may be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._writer.close()
+        self._indexer.close()
+        self._readers.close()
+        self._directory.close()
+
+
+def _unusable(directory: DataDirectory, error: BaseException) -> OperatorError:
+    return OperatorError(
+        f'the data in "{directory.path}" cannot be used ({error}); '
+        "restore it from a backup or choose another --data-dir"
+    )

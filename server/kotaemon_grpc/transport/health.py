@@ -1,0 +1,111 @@
+"""gRPC health checking v1: one state, told on every listener.
+
+Probes of Kubernetes speak no TLS, so there is a second server, in plaintext,
+that serves nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from kotaemon_grpc.transport.listener import bind_plaintext, server_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kotaemon_grpc.transport.address import Address
+
+SERVICE_NAME = "grpc.health.v1.Health"
+_MAX_MESSAGE_BYTES = 4096
+_MAX_CONCURRENT_STREAMS = 100
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class _Servicer(health.aio.HealthServicer):  # type: ignore[misc] # untyped
+    """A health servicer whose watches can be ended: else each holds up a drain to its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = asyncio.Event()
+
+    async def Watch(  # noqa: N802 - the name in the protocol
+        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext
+    ) -> None:
+        watch = asyncio.ensure_future(super().Watch(request, context))
+        ended = asyncio.ensure_future(self.ended.wait())
+        try:
+            await asyncio.wait({watch, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended.cancel()
+            watch.cancel()
+            await asyncio.gather(watch, ended, return_exceptions=True)
+
+
+class HealthReporter:
+    """Tells probes and clients which services serve. Until told otherwise, none does."""
+
+    def __init__(self) -> None:
+        """Start with nothing known; use `create`."""
+        self._servicer = _Servicer()
+        self._services: set[str] = {""}
+
+    @classmethod
+    async def create(cls) -> HealthReporter:
+        """Make a reporter that says NOT_SERVING for the server as a whole."""
+        reporter = cls()
+        await reporter.set_not_serving()
+        return reporter
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Serve the health service on a server, before it is started."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+
+    async def set_serving(self, services: Iterable[str]) -> None:
+        """Say SERVING for these full service names and for the server as a whole."""
+        self._services.update(services)
+        for service in self._services:
+            await self._servicer.set(service, _SERVING)
+
+    async def set_not_serving(self) -> None:
+        """Say NOT_SERVING for all services that were named so far."""
+        for service in self._services:
+            await self._servicer.set(service, _NOT_SERVING)
+
+    async def shut_down(self) -> None:
+        """Say NOT_SERVING for ever: the first step of a drain, before calls are refused."""
+        await self._servicer.enter_graceful_shutdown()
+
+    def end_watches(self) -> None:
+        """End all open Watch calls with OK: call it right before `server.stop(grace)`."""
+        self._servicer.ended.set()
+
+
+class HealthServer:
+    """A plaintext gRPC server that serves health checking and nothing else."""
+
+    def __init__(self, address: Address, reporter: HealthReporter) -> None:
+        """Take the address to listen on and the state to tell."""
+        self._address = address
+        self._server = grpc.aio.server(
+            options=server_options(_MAX_MESSAGE_BYTES, _MAX_CONCURRENT_STREAMS)
+        )
+        reporter.add_to(self._server)
+
+    async def start(self) -> Address:
+        """Listen and serve; return the address with its port.
+
+        Raises:
+            OperatorError: the address cannot be had.
+        """
+        bound = bind_plaintext(self._server, self._address, flag="--health-listen")
+        await self._server.start()
+        return bound
+
+    async def stop(self) -> None:
+        """Stop at once: it is the last to go."""
+        await self._server.stop(None)

@@ -1,0 +1,139 @@
+"""The TLS material of the server, checked before gRPC sees it: core would only log a fault."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import grpc
+from cryptography.hazmat.primitives import serialization
+
+from kotaemon_grpc.core.errors import OperatorError
+from kotaemon_grpc.transport import certificate as certificates
+from kotaemon_grpc.transport import keyfiles
+from kotaemon_grpc.transport.certificate import Usage, utc_now
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+    from kotaemon_grpc.transport.certificate import Clock
+
+_ADVICE = 'run "kotaemon-grpc certs init" or install a new one'
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a TLS listener needs, all PEM.
+
+    Args:
+        certificate: the server's, with intermediates after it.
+        key: its private key, not encrypted.
+        client_ca: the CAs that clients' certificates must come from.
+        expiries: for each file when its first certificate to expire does.
+    """
+
+    certificate: bytes
+    key: bytes = field(repr=False)
+    client_ca: bytes
+    expiries: Mapping[Path, dt.datetime]
+
+
+def load(
+    certificate: Path,
+    key: Path,
+    client_ca: Path,
+    *,
+    passphrase: str = "",
+    clock: Clock = utc_now,
+) -> Material:
+    """Read the server's TLS files and check that they work together.
+
+    Args:
+        certificate: the server's certificate, with intermediates after it.
+        key: its private key.
+        client_ca: the bundle of the CAs that clients' certificates must come from.
+        passphrase: of the key, if it is encrypted.
+        clock: the present time.
+
+    Raises:
+        OperatorError: a file is missing, cannot be read or is not what it should
+            be; a certificate is not valid now; key and certificate do not match.
+    """
+    chain = certificates.load_all(certificate)
+    for each in chain:
+        _check_validity(each, f"certificate {certificate}", clock())
+    if not certificates.allows(chain[0], Usage.SERVER):
+        raise OperatorError(f"certificate {certificate} is not made for servers; {_ADVICE}")
+    private_key = _load_key(key, passphrase)
+    if private_key.public_key() != chain[0].public_key():
+        raise OperatorError(
+            f"key {key} does not match certificate {certificate}; install the two that belong "
+            'together or run "kotaemon-grpc certs init"'
+        )
+    cas = _load_cas(client_ca, clock())
+    return Material(
+        certificate=b"".join(_pem(each) for each in chain),
+        key=private_key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+        client_ca=b"".join(_pem(each) for each in cas),
+        expiries={
+            certificate: min(each.not_valid_after_utc for each in chain),
+            client_ca: min(each.not_valid_after_utc for each in cas),
+        },
+    )
+
+
+def server_credentials(material: Material) -> grpc.ServerCredentials:
+    """Make the credentials of a listener that requires clients' certificates."""
+    return grpc.ssl_server_credentials(
+        [(material.key, material.certificate)],
+        root_certificates=material.client_ca,
+        require_client_auth=True,
+    )
+
+
+def _load_cas(path: Path, now: dt.datetime) -> list[x509.Certificate]:
+    cas = certificates.load_all(path, "CA bundle")
+    if not all(certificates.is_ca(each) for each in cas):
+        raise OperatorError(
+            f"CA bundle {path} holds a certificate that is not of a CA; take it out"
+        )
+    valid = [each for each in cas if each.not_valid_after_utc > now]
+    if not valid:
+        _check_validity(cas[0], f"CA bundle {path}", now)
+    return valid or cas
+
+
+def _load_key(path: Path, passphrase: str) -> PrivateKeyTypes:
+    pem = keyfiles.read(path, "key")
+    try:
+        return serialization.load_pem_private_key(pem, passphrase.encode() or None)
+    except TypeError:
+        wrong = "is not encrypted" if passphrase else "is encrypted"
+        todo = "remove" if passphrase else "set"
+        raise OperatorError(f"key {path} {wrong}; {todo} tls.key_passphrase") from None
+    except ValueError:
+        # Both are told alike by the library; its own words may quote the file.
+        wrong = "is not a PEM key, or the passphrase is wrong" if passphrase else "is not a PEM key"
+        raise OperatorError(f"key {path} {wrong}; {_ADVICE}") from None
+
+
+def _check_validity(certificate: x509.Certificate, what: str, now: dt.datetime) -> None:
+    if now >= certificate.not_valid_after_utc:
+        day = certificate.not_valid_after_utc.date()
+        raise OperatorError(f"{what} expired on {day}; {_ADVICE}")
+    if now < certificate.not_valid_before_utc:
+        start = certificate.not_valid_before_utc.isoformat()
+        raise OperatorError(f"{what} is not valid before {start}; set the clock or {_ADVICE}")
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kotaemon_grpc.documents.walk import FoundFile, Unreadable, find_documents, mime_type_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.md", "text/markdown"),
+        ("A.MARKDOWN", "text/markdown"),
+        ("b.txt", "text/plain"),
+        ("b.text", "text/plain"),
+        ("b.pdf", None),
+        ("md", None),
+        ("", None),
+    ],
+)
+def test_the_ending_tells_the_type(name: str, expected: str | None) -> None:
+    assert mime_type_of(name) == expected
+
+
+def test_a_tree_is_walked_in_order_without_hidden_and_other_files(tmp_path: Path) -> None:
+    for name in ("b.md", "a.txt", "c.pdf", ".hidden.md", "sub/d.md", ".git/e.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("text")
+    found = list(find_documents([tmp_path]))
+    assert found == [
+        FoundFile(tmp_path / "a.txt", tmp_path, "text/plain", 4),
+        FoundFile(tmp_path / "b.md", tmp_path, "text/markdown", 4),
+        FoundFile(tmp_path / "sub" / "d.md", tmp_path, "text/markdown", 4),
+    ]
+
+
+def test_a_loop_of_links_ends(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.md").write_text("a")
+    (tmp_path / "sub" / "up").symlink_to(tmp_path)
+    (tmp_path / "self.md").symlink_to(tmp_path / "self.md")
+    found = list(find_documents([tmp_path]))
+    assert [type(f) for f in found] == [Unreadable, FoundFile]
+    assert found[0].path == tmp_path / "self.md"
+
+
+def test_what_cannot_be_read_is_reported_and_the_walk_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "gone.md").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "z.md").write_text("z")
+    os.mkfifo(tmp_path / "pipe.txt")
+    found = list(find_documents([tmp_path / "missing.md", "nul\0byte.md", tmp_path]))
+    assert [type(f) for f in found] == [Unreadable, Unreadable, Unreadable, Unreadable, FoundFile]
+    reasons = [f.reason for f in found if isinstance(f, Unreadable)]
+    assert reasons[0] == reasons[2] == "no such file or directory"
+    assert reasons[3] == "not a regular file"
+
+
+def test_a_file_that_vanishes_during_the_walk_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("a")
+    (tmp_path / "b.md").write_text("b")
+    walk = find_documents([tmp_path])
+    assert isinstance(next(walk), FoundFile)
+    (tmp_path / "b.md").unlink()
+    assert isinstance(next(walk), Unreadable)
+
+
+def test_a_named_file_of_another_kind_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_text("a")
+    (found,) = find_documents([tmp_path / "a.pdf"])
+    assert isinstance(found, Unreadable)
+    assert ".md" in found.reason
+
+
+def test_the_walk_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, kotaemon_grpc.documents.walk as w;"
+        "sys.exit(any(m in sys.modules for m in ('markdown_it', 'Stemmer', 'grpc')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+import logging
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kotaemon_grpc.telemetry import grpc_core, logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """A stream to log to; the root logger is put back afterwards."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield io.StringIO()
+    root.handlers[:], level = before
+    root.setLevel(level)
+
+
+def _lines(stream: io.StringIO) -> list[dict]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def _fail() -> None:
+    raise ValueError("the question of a user")
+
+
+def test_a_line_is_json_with_time_level_logger_and_event(stream: io.StringIO) -> None:
+    log = logs.configure("info", "json", stream)("server")
+    log.info("server.serving", address="127.0.0.1:1", text="zwei\nZeilen")
+    (line,) = _lines(stream)
+    timestamp = dt.datetime.fromisoformat(line.pop("timestamp"))
+    assert timestamp.utcoffset() == dt.timedelta(0)
+    assert line == {
+        "level": "info",
+        "logger": "server",
+        "event": "server.serving",
+        "address": "127.0.0.1:1",
+        "text": "zwei\nZeilen",
+    }
+
+
+def test_what_is_less_important_than_the_level_is_not_written(stream: io.StringIO) -> None:
+    log = logs.configure("warning", "json", stream)("server")
+    log.info("no")
+    log.warning("yes")
+    assert [line["event"] for line in _lines(stream)] == ["yes"]
+
+
+def test_console_is_for_people(stream: io.StringIO) -> None:
+    logs.configure("info", "console", stream)("server").info("server.serving", port=1)
+    assert "server.serving" in stream.getvalue()
+    assert "port=1" in stream.getvalue()
+    assert not stream.getvalue().startswith("{")
+
+
+def test_libraries_log_into_the_same_json(stream: io.StringIO) -> None:
+    logs.configure("info", "json", stream)
+    logging.getLogger("aiohttp.server").warning("slow %s", "peer")
+    logging.getLogger("aiohttp.server").info("chatter")
+    (line,) = _lines(stream)
+    assert line["logger"] == "aiohttp.server"
+    assert line["level"] == "warning"
+    assert line["event"] == "slow peer"
+
+
+def test_an_exception_is_told_without_its_own_words(stream: io.StringIO) -> None:
+    log = logs.configure("info", "json", stream)("server")
+    for report in (log.exception, logging.getLogger("grpc").exception):
+        try:
+            _fail()
+        except ValueError:
+            report("call.failed")
+    assert "question of a user" not in stream.getvalue()
+    for line in _lines(stream):
+        (link,) = line["exception"]
+        assert link["type"] == "builtins.ValueError"
+        assert link["frames"][-1].endswith(" _fail")
+
+
+def test_causes_of_an_exception_are_told(stream: io.StringIO) -> None:
+    log = logs.configure("info", "json", stream)("server")
+    try:
+        try:
+            _fail()
+        except ValueError as error:
+            raise RuntimeError("secret") from error
+    except RuntimeError:
+        log.exception("call.failed")
+    (line,) = _lines(stream)
+    types = [link["type"] for link in line["exception"]]
+    assert types == ["builtins.RuntimeError", "builtins.ValueError"]
+
+
+def test_of_a_library_only_the_first_line_is_kept(stream: io.StringIO) -> None:
+    logs.configure("info", "json", stream)
+    # As asyncio reports an exception that nobody fetched.
+    logging.getLogger("asyncio").error("Task exception\nfuture: <Task exception=E('a question')>")
+    (line,) = _lines(stream)
+    assert line["event"] == "Task exception"
+
+
+def test_configuring_again_does_not_double_lines(stream: io.StringIO) -> None:
+    logs.configure("info", "json", io.StringIO())
+    logs.configure("info", "json", stream)
+    logging.getLogger("x").error("once")
+    assert len(_lines(stream)) == 1
+
+
+def test_grpc_core_is_quiet_unless_the_operator_asked_for_more() -> None:
+    environ: dict[str, str] = {}
+    grpc_core.quiet_grpc_core(environ)
+    assert environ == {"GRPC_VERBOSITY": "ERROR"}
+    environ = {"GRPC_VERBOSITY": "DEBUG"}
+    grpc_core.quiet_grpc_core(environ)
+    assert environ == {"GRPC_VERBOSITY": "DEBUG"}
+
+
+def test_logging_does_not_import_grpc() -> None:
+    program = "import sys, kotaemon_grpc.telemetry.logs; sys.exit('grpc' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

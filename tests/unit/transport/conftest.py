@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import datetime as dt
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from kotaemon_grpc.transport import listener, pki, tls
+from kotaemon_grpc.transport.address import Address
+from kotaemon_grpc.transport.health import HealthReporter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+LOOPBACK = Address("127.0.0.1", 0)
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+
+    def __call__(self) -> dt.datetime:
+        return self.now
+
+    def forward(self, **by: float) -> None:
+        self.now += dt.timedelta(**by)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def pki_dir(tmp_path: Path) -> Path:
+    pki.ensure(tmp_path / "pki")
+    return tmp_path / "pki"
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield other.getsockname()[1]
+
+
+@pytest.fixture
+def serve(pki_dir: Path) -> Callable[..., Any]:
+    """Start a real mTLS server; yields its address and its health reporter."""
+
+    @asynccontextmanager
+    async def start(
+        *handlers: grpc.GenericRpcHandler, address: Address = LOOPBACK
+    ) -> AsyncIterator[tuple[Address, HealthReporter]]:
+        material = tls.load(pki_dir / "server.pem", pki_dir / "server-key.pem", pki_dir / "ca.pem")
+        server = grpc.aio.server(options=listener.server_options(4 * 1024 * 1024, 100))
+        reporter = await HealthReporter.create()
+        reporter.add_to(server)
+        server.add_generic_rpc_handlers(handlers)
+        bound = listener.bind(server, address, tls.server_credentials(material))
+        await server.start()
+        try:
+            yield bound, reporter
+        finally:
+            reporter.end_watches()
+            await server.stop(None)
+
+    return start
+
+
+@pytest.fixture
+def connect(pki_dir: Path) -> Callable[..., grpc.aio.Channel]:
+    """Open a channel with a client's certificate of the PKI; None goes without one."""
+
+    def open_channel(
+        address: Address, name: str | None = "client", directory: Path = pki_dir
+    ) -> grpc.aio.Channel:
+        pair = (None, None)
+        if name is not None:
+            pair = (
+                (directory / f"{name}-key.pem").read_bytes(),
+                (directory / f"{name}.pem").read_bytes(),
+            )
+        ca = (pki_dir / "ca.pem").read_bytes()
+        return grpc.aio.secure_channel(str(address), grpc.ssl_channel_credentials(ca, *pair))
+
+    return open_channel

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry, Counter
+
+from kotaemon_grpc.core.errors import OperatorError
+from kotaemon_grpc.transport.address import Address
+from kotaemon_grpc.transport.operations import Operations
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest.fixture
+def reasons() -> dict[str, str]:
+    return {"storage": "", "index": ""}
+
+
+@pytest.fixture
+async def bound(reasons: dict[str, str]) -> AsyncIterator[Address]:
+    registry = CollectorRegistry()
+    Counter("calls", "Calls.", registry=registry).inc()
+    checks = {name: lambda name=name: reasons[name] for name in reasons}
+    operations = Operations(Address("127.0.0.1", 0), registry, checks)
+    yield await operations.start()
+    await operations.stop()
+
+
+@pytest.fixture
+async def http(bound: Address) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(f"http://{bound}") as session:
+        yield session
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type", "end"),
+    [
+        ("*/*", "text/plain", ""),
+        ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text", "# EOF\n"),
+    ],
+)
+async def test_metrics_come_in_the_format_asked_for(
+    http: aiohttp.ClientSession, accept: str, content_type: str, end: str
+) -> None:
+    async with http.get("/metrics", headers={"Accept": accept}) as reply:
+        text = await reply.text()
+        assert reply.status == 200
+        assert reply.headers["Content-Type"].startswith(content_type)
+        assert "calls_total 1.0" in text
+        assert text.endswith(end)
+
+
+async def test_alive_is_alive_even_if_not_ready(
+    http: aiohttp.ClientSession, reasons: dict[str, str]
+) -> None:
+    reasons["storage"] = "the disk is full"
+    async with http.get("/healthz") as reply:
+        assert (reply.status, await reply.text()) == (200, "ok")
+
+
+async def test_ready_tells_of_each_check(
+    http: aiohttp.ClientSession, reasons: dict[str, str]
+) -> None:
+    async with http.get("/readyz") as reply:
+        assert reply.status == 200
+        assert await reply.json() == {"ready": True, "checks": {"storage": "ok", "index": "ok"}}
+    reasons["index"] = "12 documents behind"
+    async with http.get("/readyz") as reply:
+        assert reply.status == 503
+        assert await reply.json() == {
+            "ready": False,
+            "checks": {"storage": "ok", "index": "12 documents behind"},
+        }
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics/", "/readyz/x", "/debug"])
+async def test_other_paths_are_not_there(http: aiohttp.ClientSession, path: str) -> None:
+    async with http.get(path) as reply:
+        assert reply.status == 404
+        assert "Server" not in reply.headers
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/readyz"])
+async def test_only_get_and_head(http: aiohttp.ClientSession, path: str) -> None:
+    async with http.head(path) as reply:
+        assert (reply.status, await reply.read()) == (200, b"")
+    async with http.post(path) as reply:
+        assert reply.status == 405
+        assert reply.headers["Allow"] == "GET, HEAD"
+
+
+async def test_a_taken_port_names_its_flag(taken_port: int) -> None:
+    operations = Operations(Address("127.0.0.1", taken_port), CollectorRegistry(), {})
+    with pytest.raises(OperatorError) as refused:
+        await operations.start()
+    assert str(refused.value) == (
+        f"cannot listen on 127.0.0.1:{taken_port}: the port is in use; "
+        "stop the other program or choose another with --operations-listen"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sent", "start"),
+    [
+        (b"GET /healthz\r\n\r\n", b"HTTP/1.1 400 "),
+        (b"\x16\x03\x01\x02\x00 nonsense\r\n\r\n", b"HTTP/1.1 400 "),
+        (b"GET /healthz?verbose HTTP/1.0\r\n\r\n", b"HTTP/1.1 200 "),
+    ],
+)
+async def test_odd_requests_harm_nobody(
+    http: aiohttp.ClientSession, bound: Address, sent: bytes, start: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection(bound.host, bound.port)
+    writer.write(sent)
+    assert (await reader.read()).startswith(start)
+    writer.close()
+    async with http.get("/healthz") as alive:
+        assert alive.status == 200
+
+
+async def test_a_stop_does_not_wait_for_a_peer_that_says_nothing() -> None:
+    operations = Operations(Address("127.0.0.1", 0), CollectorRegistry(), {})
+    bound = await operations.start()
+    reader, writer = await asyncio.open_connection(bound.host, bound.port)
+    writer.write(b"GET /healthz")
+    await writer.drain()
+    await operations.stop()
+    with contextlib.suppress(ConnectionResetError):  # it was not taken up before the stop
+        assert await reader.read() == b""
+    writer.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(bound.host, bound.port)
+
+
+async def test_a_head_without_end_is_cut_off(bound: Address) -> None:
+    reader, writer = await asyncio.open_connection(bound.host, bound.port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 100_000)
+    reply = b"HTTP/1.1 431"
+    with contextlib.suppress(ConnectionResetError):  # the kernel may tell it before the reply
+        reply = await reader.read()
+    writer.close()
+    assert reply.startswith(b"HTTP/1.1 431")
