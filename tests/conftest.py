@@ -195,7 +195,7 @@ async def channel(server: Serving) -> AsyncIterator[grpc.aio.Channel]:
 
 
 @pytest.fixture
-def command(certs: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `kotaemon-grpc` to its end: `command("ask", "why?", stdin="")`."""
 
     def run(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:

@@ -20,7 +20,7 @@ from kotaemon_grpc.core.ask import Asking
 from kotaemon_grpc.core.converse import Conversing
 from kotaemon_grpc.core.documents import Documents
 from kotaemon_grpc.core.errors import AgentError
-from kotaemon_grpc.core.model import DEFAULT_TENANT, Scope
+from kotaemon_grpc.core.model import DEFAULT_TENANT, ImportOutcome, Scope
 from kotaemon_grpc.core.paging import PageTokens
 from kotaemon_grpc.core.search import Searching
 from kotaemon_grpc.documents.local_import import import_paths
@@ -81,26 +81,9 @@ async def serve(config: Config, logger: LoggerFactory) -> None:
         metrics = Metrics(CollectorRegistry())
         metrics.set_build_info(version("kotaemon-grpc"))
         credentials = await asyncio.to_thread(_credentials, config, metrics, log)
-        store = await asyncio.to_thread(SqliteStore.open, config.storage.data_dir)
-        opened.push_async_callback(asyncio.to_thread, store.close)
-        if store.rebuilt_indexes:
-            log.info(names.EVENT_INDEX_REBUILT, count=store.rebuilt_indexes)
-        metrics.observe_store(
-            documents=store.document_count, passages=store.passage_count, index_lag=store.index_lag
-        )
-        tokens = PageTokens(store.page_token_key)
-        # Of their own, so that large documents never hold up an answer.
-        parsers = opened.enter_context(ThreadPoolExecutor(_PARSERS, thread_name_prefix="parser"))
-        documents = Documents(
-            store=store.documents,
-            parser=TextParser(parsers),
-            spool=TemporarySpool(store.spool_dir),
-            tokens=tokens,
-            max_document_bytes=config.documents.max_document_bytes,
-        )
-        services = _services(config, store, documents, tokens, metrics)
-
+        store, documents, services = await _backend(config, opened, metrics, log)
         signals = await opened.enter_async_context(StopSignals())
+
         readiness = _Readiness()
         operations = Operations(
             config.operations.listen, metrics.registry, {"serving": lambda: readiness.reason}
@@ -113,30 +96,48 @@ async def serve(config: Config, logger: LoggerFactory) -> None:
         opened.push_async_callback(health_server.stop)
 
         server = _server(config, services, health, Seam([CallMetrics(metrics), AccessLog(log)]))
-        address = bind(server, config.server.listen, credentials)
-        await _import(config, documents, log)
-        await server.start()
-        await health.set_serving(service.name for service in services)
-        readiness.reason = ""
-        purge = asyncio.create_task(_purge(store, config.conversations.retention_days, log))
-        log.info(
-            names.EVENT_SERVING,
-            **{
-                names.KEY_ADDRESS: str(address),
-                names.KEY_HEALTH_ADDRESS: str(health_address),
-                names.KEY_OPERATIONS_ADDRESS: str(operations_address),
-                names.KEY_VERSION: version("kotaemon-grpc"),
-            },
-        )
-
+        addresses = {
+            names.KEY_ADDRESS: str(bind(server, config.server.listen, credentials)),
+            names.KEY_HEALTH_ADDRESS: str(health_address),
+            names.KEY_OPERATIONS_ADDRESS: str(operations_address),
+        }
+        if await signals.done_before_stop(_import(config, documents, log)):
+            await server.start()
+            await health.set_serving(service.name for service in services)
+            readiness.reason = ""
+            log.info(names.EVENT_SERVING, version=version("kotaemon-grpc"), **addresses)
+            await signals.done_before_stop(_purge(store, config.conversations.retention_days, log))
         signal = await signals.wait_for_stop()
         log.info(names.EVENT_DRAINING, **{names.KEY_SIGNAL: signal.name})
         readiness.reason = _DRAINING
-        purge.cancel()
         await health.shut_down()
         health.end_watches()
         await server.stop(config.server.shutdown_grace_s)
     log.info(names.EVENT_STOPPED)
+
+
+async def _backend(
+    config: Config, opened: AsyncExitStack, metrics: Metrics, log: FilteringBoundLogger
+) -> tuple[SqliteStore, Documents, list[_Service]]:
+    """Open the store, and put the use cases and the services upon it."""
+    store = await asyncio.to_thread(SqliteStore.open, config.storage.data_dir)
+    opened.push_async_callback(asyncio.to_thread, store.close)
+    if store.rebuilt_indexes:
+        log.info(names.EVENT_INDEX_REBUILT, count=store.rebuilt_indexes)
+    metrics.observe_store(
+        documents=store.document_count, passages=store.passage_count, index_lag=store.index_lag
+    )
+    tokens = PageTokens(store.page_token_key)
+    # Of their own, so that large documents never hold up an answer.
+    parsers = opened.enter_context(ThreadPoolExecutor(_PARSERS, thread_name_prefix="parser"))
+    documents = Documents(
+        store=store.documents,
+        parser=TextParser(parsers),
+        spool=TemporarySpool(store.spool_dir),
+        tokens=tokens,
+        max_document_bytes=config.documents.max_document_bytes,
+    )
+    return store, documents, _services(config, store, documents, tokens, metrics)
 
 
 def _credentials(
@@ -228,7 +229,7 @@ async def _import(config: Config, documents: Documents, log: FilteringBoundLogge
         log.warning(names.EVENT_IMPORT_FAILED, **{names.KEY_PATH: path, names.KEY_REASON: reason})
     log.info(
         names.EVENT_IMPORTED,
-        **{outcome.value: count for outcome, count in report.outcomes.items()},
+        **{outcome.value: report.outcomes[outcome] for outcome in ImportOutcome},
         failed=len(report.failures),
     )
 

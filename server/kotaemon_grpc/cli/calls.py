@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from kotaemon_grpc.client import AgentClient, CallError, ClientError, TlsFiles
+from kotaemon_grpc.client import AgentClient, CallError, ClientError, TlsFiles, UnavailableError
 from kotaemon_grpc.core.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -33,6 +33,13 @@ def call(config: Config, use: Callable[[AgentClient], Awaitable[R]]) -> R:
 
     try:
         return asyncio.run(run())
+    except UnavailableError as error:
+        if error.reason:
+            raise OperatorError(explain(error)) from error
+        raise OperatorError(
+            f"{explain(error)}; is a server running at {config.client.target}, and do both sides "
+            'use TLS? start one with "kotaemon-grpc serve", or name another with --target'
+        ) from error
     except CallError as error:
         raise OperatorError(explain(error)) from error
     except ClientError as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import click
 
 from kotaemon_grpc.cli.calls import NOTHING_FOUND, call
 from kotaemon_grpc.cli.settings import client_config, client_options
-from kotaemon_grpc.cli.show import place_to_text, result_to_json
+from kotaemon_grpc.cli.show import place_to_text
 
 
 @click.command()
@@ -36,7 +37,7 @@ def search(**options: Any) -> int:
     )
     for number, result in enumerate(results, 1):
         if options["as_json"]:
-            click.echo(json.dumps(result_to_json(result), ensure_ascii=False))
+            click.echo(json.dumps(asdict(result), ensure_ascii=False))
         else:
             place = place_to_text(result.title, result.uri, result.location)
             click.echo(f"[{number}] {place}  ({result.score:.2f})\n{result.text.strip()}\n")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import os
-import sys
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
@@ -66,36 +63,4 @@ def serve(**options: Any) -> None:
     if not flags["documents.import_paths"]:
         flags["documents.import_paths"] = None
     config = load_config(options["config_file"], options["assignments"], flags)
-    log = configure(config.log.level, config.log.format, _LogStream(sys.stdout))
-    asyncio.run(run(config, log))
-
-
-class _LogStream(io.TextIOBase, TextIO):
-    """stdout as a log: a reader that goes away or a full disk costs lines, not calls."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def isatty(self) -> bool:
-        return self._stream.isatty()
-
-    def write(self, text: str) -> int:
-        try:
-            return self._stream.write(text)
-        except OSError as error:
-            self._lose(error)
-            return len(text)
-
-    def flush(self) -> None:
-        try:
-            self._stream.flush()
-        except OSError as error:
-            self._lose(error)
-
-    def _lose(self, error: OSError) -> None:
-        """Go on. There is no other place to tell of it."""
-        if isinstance(error, BrokenPipeError):
-            # What is left in the buffer must not fail again when Python ends.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+    asyncio.run(run(config, configure(config.log.level, config.log.format)))

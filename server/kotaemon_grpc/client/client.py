@@ -8,9 +8,14 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Self
 
 import grpc
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from kotaemon_grpc.client import values
-from kotaemon_grpc.client.errors import ConfigurationError, error_from_rpc
+from kotaemon_grpc.client.errors import (
+    CallError,
+    ConfigurationError,
+    error_from_rpc,
+)
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 from kotaemon_grpc.pb.v2 import agent_pb2_grpc as stubs
 
@@ -23,6 +28,7 @@ DEFAULT_TARGET = "127.0.0.1:50051"
 DEFAULT_COLLECTION = "collections/default"
 NEW_CONVERSATION = "conversations/-"
 _CHUNK_BYTES = 256 * 1024  # few messages a file, and each far below the limit of 4 MiB
+_IMPORT_ATTEMPTS = 4  # an import can be repeated: it stores a document whole or not at all
 _MAX_RECEIVED_BYTES = 64 * 1024 * 1024  # what the server sends is bounded by the server
 
 
@@ -107,7 +113,7 @@ class AgentClient:
         )
         with _translated_errors():
             async for response in self._agent.StreamAnswer(request, timeout=self._timeout_s):
-                if event := _event_of(response):
+                if event := values.event_from_pb(response):
                     yield event
 
     async def chat(
@@ -137,7 +143,7 @@ class AgentClient:
 
         with _translated_errors():
             async for response in self._agent.ChatStream(requests()):
-                if event := _event_of(response):
+                if event := values.event_from_pb(response):
                     yield event
 
     async def search(
@@ -166,7 +172,7 @@ class AgentClient:
         """Create or replace a document; content that the server has is not sent.
 
         Args:
-            content: a seekable file; it is read twice, in pieces.
+            content: a seekable file; it is read twice or more, in pieces.
             uri: where it comes from; the id is derived from it if there is none.
             collection: the resource name of where it goes.
             document_id: its id; empty to derive it.
@@ -180,19 +186,28 @@ class AgentClient:
         sha256 = await asyncio.to_thread(
             lambda: hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
         )
-        await asyncio.to_thread(content.seek, 0)
         header = pb.ImportDocumentHeader(
             parent=collection,
             document_id=document_id,
             document=pb.Document(title=title, uri=uri, mime_type=mime_type),
             expected_sha256=sha256,
         )
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(_is_lost),
+            stop=stop_after_attempt(_IMPORT_ATTEMPTS),
+            reraise=True,
+        ):
+            with attempt:
+                return await self._import(header, content)
+        raise AssertionError("the last attempt returns or raises")
 
+    async def _import(self, header: pb.ImportDocumentHeader, content: IO[bytes]) -> values.Imported:
         unreadable: list[OSError] = []
 
         async def requests() -> AsyncIterator[pb.ImportDocumentRequest]:
             yield pb.ImportDocumentRequest(header=header)
             try:
+                await asyncio.to_thread(content.seek, 0)
                 while chunk := await asyncio.to_thread(content.read, _CHUNK_BYTES):
                     yield pb.ImportDocumentRequest(chunk=chunk)
             except OSError as error:
@@ -249,27 +264,20 @@ class AgentClient:
             await self._documents.DeleteDocument(request, timeout=self._timeout_s)
 
 
+def _is_lost(error: BaseException) -> bool:
+    """Tell whether the server's status was lost, which always has a reason.
+
+    grpc.aio puts an error of its own in the place of a status that comes while it
+    sends a message.
+    """
+    return (
+        isinstance(error, CallError) and error.code is grpc.StatusCode.INTERNAL and not error.reason
+    )
+
+
 @contextmanager
 def _translated_errors() -> Iterator[None]:
     try:
         yield
     except grpc.aio.AioRpcError as error:
         raise error_from_rpc(error) from error
-
-
-def _event_of(
-    response: pb.StreamAnswerResponse | pb.ChatStreamResponse,
-) -> values.AnswerEvent | None:
-    """Translate an event; the end of the call says what the other events say."""
-    match response.WhichOneof("event"):
-        case "text_delta":
-            return values.TextDelta(response.text_delta.text)
-        case "citation":
-            return values.CitationAdded(values.citation_from_pb(response.citation))
-        case "turn_completed" if isinstance(response, pb.ChatStreamResponse):
-            completed = response.turn_completed
-        case "completed" if isinstance(response, pb.StreamAnswerResponse):
-            completed = response.completed
-        case _:
-            return None
-    return values.answer_from_pb(completed.answer, completed.conversation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,16 +32,32 @@ class TlsFiles:
         return cls(directory / "ca.pem", directory / "client.pem", directory / "client-key.pem")
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Read the files.
+        """Read the files, and check them: core would only log what is wrong.
 
         Raises:
-            ConfigurationError: one of them cannot be read.
+            ConfigurationError: one of them cannot be read or used.
         """
-        return grpc.ssl_channel_credentials(
+        credentials = grpc.ssl_channel_credentials(
             root_certificates=_read(self.ca),
             private_key=_read(self.key),
             certificate_chain=_read(self.certificate),
         )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            context.load_verify_locations(self.ca)
+        except ssl.SSLError as error:
+            raise ConfigurationError(
+                f"{self.ca} has no certificate that can be used; name the CA of the server"
+            ) from error
+        try:
+            # An empty passphrase, so that nobody is asked for one: core takes none.
+            context.load_cert_chain(self.certificate, self.key, password="")
+        except ssl.SSLError as error:
+            raise ConfigurationError(
+                f"{self.certificate} and {self.key} are not a certificate and its unencrypted key; "
+                "name two that belong together"
+            ) from error
+        return credentials
 
 
 def _read(path: Path) -> bytes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias
 
+from kotaemon_grpc.client.errors import error_from_status
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 
 
@@ -127,6 +128,31 @@ def answer_from_pb(message: pb.Answer, conversation: str) -> Answer:
         finish_reason=_word(pb.FinishReason.Name(message.finish_reason), "FINISH_REASON_"),
         conversation=conversation,
     )
+
+
+def event_from_pb(
+    response: pb.StreamAnswerResponse | pb.ChatStreamResponse,
+) -> AnswerEvent | None:
+    """Translate an event; None for the end of a dialogue.
+
+    Raises:
+        CallError: the event says that the stream failed. The call ends with the same
+            status, but its trailers may be lost on the way.
+    """
+    match response.WhichOneof("event"):
+        case "text_delta":
+            return TextDelta(response.text_delta.text)
+        case "citation":
+            return CitationAdded(citation_from_pb(response.citation))
+        case "turn_completed" if isinstance(response, pb.ChatStreamResponse):
+            completed = response.turn_completed
+        case "completed" if isinstance(response, pb.StreamAnswerResponse):
+            completed = response.completed
+        case "failed":
+            raise error_from_status(response.failed)
+        case _:
+            return None
+    return answer_from_pb(completed.answer, completed.conversation)
 
 
 def result_from_pb(message: pb.SearchResult) -> SearchResult:

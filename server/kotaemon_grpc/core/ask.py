@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from kotaemon_grpc.core.errors import NotFound, ResourceType
 from kotaemon_grpc.core.model import AnswerCompleted, Turn
+from kotaemon_grpc.core.names import collection_name, conversation_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -106,7 +107,7 @@ class Dialogue:
             NotFound: there is no such collection, or the conversation is gone.
         """
         if not await self._documents.collection_exists(question.scope):
-            raise NotFound(ResourceType.COLLECTION, question.scope.collection)
+            raise NotFound(ResourceType.COLLECTION, collection_name(question.scope.collection))
         history = await self._memory.history()
         async with aclosing(self._engine.answer(question, history)) as events:
             async for event in events:
@@ -168,7 +169,7 @@ class _Kept:
 
     async def continue_(self, conversation: str) -> None:
         if await self._store.get(self._tenant, conversation) is None:
-            raise NotFound(ResourceType.CONVERSATION, conversation)
+            raise NotFound(ResourceType.CONVERSATION, conversation_name(conversation))
         self.conversation = conversation
 
     async def history(self) -> Sequence[Turn]:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from kotaemon_grpc.core.errors import FieldViolation, InvalidArgument
-from kotaemon_grpc.core.model import (
-    DEFAULT_COLLECTION,
+from kotaemon_grpc.core.limits import (
     DEFAULT_PAGE_SIZE,
     DEFAULT_SEARCH_RESULTS,
     MAX_CONTEXT_ENTRIES,
@@ -24,8 +23,8 @@ from kotaemon_grpc.core.model import (
     MAX_QUESTION_CHARS,
     MAX_SEARCH_RESULTS,
     MAX_URI_CHARS,
-    RESOURCE_ID,
 )
+from kotaemon_grpc.core.model import DEFAULT_COLLECTION, RESOURCE_ID
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kotaemon_grpc.core.errors import NotFound, ResourceType
 from kotaemon_grpc.core.model import Page
+from kotaemon_grpc.core.names import conversation_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ class Conversing:
         """
         found = await self._conversations.get(caller.tenant, conversation)
         if found is None:
-            raise NotFound(ResourceType.CONVERSATION, conversation)
+            raise NotFound(ResourceType.CONVERSATION, conversation_name(conversation))
         return found
 
     async def list(self, caller: Caller, *, token: str, limit: int) -> Page[Conversation]:
@@ -81,4 +82,4 @@ class Conversing:
             NotFound: there is none.
         """
         if not await self._conversations.delete(caller.tenant, conversation):
-            raise NotFound(ResourceType.CONVERSATION, conversation)
+            raise NotFound(ResourceType.CONVERSATION, conversation_name(conversation))

@@ -15,14 +15,9 @@ from kotaemon_grpc.core.errors import (
     NotFound,
     ResourceType,
 )
-from kotaemon_grpc.core.model import (
-    MAX_TITLE_CHARS,
-    DocumentDraft,
-    ImportOutcome,
-    Page,
-    ParsedDocument,
-    Scope,
-)
+from kotaemon_grpc.core.limits import MAX_TITLE_CHARS
+from kotaemon_grpc.core.model import DocumentDraft, ImportOutcome, Page, ParsedDocument, Scope
+from kotaemon_grpc.core.names import collection_name, document_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,7 +48,7 @@ class DocumentHeader:
     def completed(self) -> DocumentHeader:
         """Fill in the id, the URI and the media type, each by the contract's rule."""
         document_id = self.id or _id_of(self.uri)
-        uri = self.uri or f"kotaemon:collections/{self.scope.collection}/documents/{document_id}"
+        uri = self.uri or f"kotaemon:{document_name(self.scope.collection, document_id)}"
         markdown = urlsplit(self.uri).path.lower().endswith(_MARKDOWN_ENDINGS)
         mime_type = self.mime_type or ("text/markdown" if markdown else "text/plain")
         return DocumentHeader(self.scope, document_id, self.title, uri, mime_type, self.sha256)
@@ -141,7 +136,7 @@ class Documents:
         """
         found = await self._store.get(scope, document_id)
         if found is None:
-            raise NotFound(ResourceType.DOCUMENT, document_id)
+            raise NotFound(ResourceType.DOCUMENT, document_name(scope.collection, document_id))
         return found
 
     async def list(self, scope: Scope, *, token: str, limit: int) -> Page[Document]:
@@ -153,7 +148,7 @@ class Documents:
         bound_to = (scope.tenant, "documents", scope.collection)
         after = self._tokens.decode(token, *bound_to)
         if not await self._store.collection_exists(scope):
-            raise NotFound(ResourceType.COLLECTION, scope.collection)
+            raise NotFound(ResourceType.COLLECTION, collection_name(scope.collection))
         page = await self._store.list(scope, after=after, limit=limit)
         return Page(page.items, self._tokens.encode(page.next_key, *bound_to))
 
@@ -164,7 +159,7 @@ class Documents:
             NotFound: there is none.
         """
         if not await self._store.delete(scope, document_id):
-            raise NotFound(ResourceType.DOCUMENT, document_id)
+            raise NotFound(ResourceType.DOCUMENT, document_name(scope.collection, document_id))
 
 
 def _id_of(uri: str) -> str:

@@ -26,7 +26,10 @@ class AgentError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """One broken constraint; `field` is the path that the client used, as `document.uri`."""
+    """One broken constraint.
+
+    `field` is the path that the client used, as `document.uri`; empty for the whole message.
+    """
 
     field: str
     description: str
@@ -37,7 +40,12 @@ class InvalidArgument(AgentError):
 
     def __init__(self, *violations: FieldViolation) -> None:
         """Take the broken constraints, at least one."""
-        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
+        super().__init__(
+            "; ".join(
+                f"{violation.field}: {violation.description}".removeprefix(": ")
+                for violation in violations
+            )
+        )
         self.violations = violations
 
 
@@ -65,7 +73,7 @@ class NotFound(_ResourceError):
     """A resource does not exist, or not for this caller. Becomes NOT_FOUND."""
 
     def __init__(self, kind: ResourceType, name: str) -> None:
-        """Take the kind and the id of what is missing."""
+        """Take the kind and the resource name of what is missing."""
         super().__init__(kind, name, "does not exist")
 
 
@@ -73,7 +81,7 @@ class AlreadyExists(_ResourceError):
     """A resource that is to be created exists. Becomes ALREADY_EXISTS."""
 
     def __init__(self, kind: ResourceType, name: str) -> None:
-        """Take the kind and the id of what is there."""
+        """Take the kind and the resource name of what is there."""
         super().__init__(kind, name, "already exists")
 
 

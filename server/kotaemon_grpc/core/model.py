@@ -11,24 +11,13 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
+from kotaemon_grpc.core.limits import DEFAULT_SEARCH_RESULTS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
 T = TypeVar("T")
-
-MAX_QUESTION_CHARS = 8192
-MAX_TITLE_CHARS = 512
-MAX_URI_CHARS = 2048
-MAX_CONVERSATION_TITLE_CHARS = 256
-MAX_CONTEXT_ENTRIES = 32
-MAX_CONTEXT_KEY_CHARS = 64
-MAX_CONTEXT_VALUE_CHARS = 4096
-MAX_LANGUAGE_CHARS = 35  # RFC 5646, section 4.4.1
-MAX_SEARCH_RESULTS = 100
-DEFAULT_SEARCH_RESULTS = 10
-MAX_PAGE_SIZE = 1000
-DEFAULT_PAGE_SIZE = 50
 
 DEFAULT_COLLECTION = "default"
 DEFAULT_TENANT = "default"
@@ -173,7 +162,7 @@ class Query:
     Args:
         text: what is asked now.
         history: what was asked before, latest first; it supports `text` with less weight.
-        limit: at most so many hits, 1 to `MAX_SEARCH_RESULTS`.
+        limit: at most so many hits, 1 to `limits.MAX_SEARCH_RESULTS`.
     """
 
     text: str
@@ -204,7 +193,7 @@ class Question:
     """A valid question.
 
     Args:
-        text: 1 to `MAX_QUESTION_CHARS` characters, not all white space.
+        text: 1 to `limits.MAX_QUESTION_CHARS` characters, not all white space.
         language: a BCP 47 tag, or empty for the language of `text`.
         context: what the caller passes to the engine.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kotaemon_grpc.core.errors import NotFound, ResourceType
+from kotaemon_grpc.core.names import collection_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,5 +29,5 @@ class Searching:
             NotFound: there is no such collection.
         """
         if not await self._documents.collection_exists(scope):
-            raise NotFound(ResourceType.COLLECTION, scope.collection)
+            raise NotFound(ResourceType.COLLECTION, collection_name(scope.collection))
         return (await self._retriever.retrieve(scope, query)).hits

@@ -25,10 +25,10 @@ def decode(content: bytes) -> str:
         text = content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise _invalid("must be text in UTF-8, or in UTF-16 with a byte order mark") from error
-    if "\0" in text or _control_share(content if not wide else text.encode()) > _MAX_CONTROL_SHARE:
-        raise _invalid("must be text, but this is binary")
     if not text or text.isspace():
         raise _invalid("must have text other than white space")
+    if "\0" in text or _control_share(content if not wide else text.encode()) > _MAX_CONTROL_SHARE:
+        raise _invalid("must be text, but this is binary")
     return text
 
 

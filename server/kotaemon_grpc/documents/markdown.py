@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from markdown_it import MarkdownIt
 
-from kotaemon_grpc.core.model import MAX_TITLE_CHARS
+from kotaemon_grpc.core.limits import MAX_TITLE_CHARS
 from kotaemon_grpc.documents.blocks import Block
 
 if TYPE_CHECKING:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import grpc
-
 from kotaemon_grpc.telemetry import names
+from kotaemon_grpc.wire.reasons import Reason
 
 if TYPE_CHECKING:
+    import grpc
     from structlog.typing import FilteringBoundLogger
 
     from kotaemon_grpc.pipeline.seam import Call, Method
 
 _MS_PER_S = 1000.0
-_SERVER_FAULTS = frozenset(
-    {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS}
-)
+_FOR_THE_OPERATOR = frozenset({Reason.STORAGE_FULL, Reason.STORAGE_UNAVAILABLE})
+"""Failures that go on until somebody does something about the machine."""
 
 
 class AccessLog:
@@ -56,7 +55,11 @@ class _MethodLog:
             names.KEY_TENANT: call.caller.tenant,
             names.KEY_REQUEST_ID: call.request_id,
         }
-        if code in _SERVER_FAULTS:
+        if call.reason:
+            line[names.KEY_REASON] = call.reason
+        if call.reason == Reason.INTERNAL:
             self._logger.error(names.EVENT_CALL, exc_info=call.error, **line)
+        elif call.reason in _FOR_THE_OPERATOR:
+            self._logger.warning(names.EVENT_CALL, exc_info=call.error, **line)
         else:
             self._logger.info(names.EVENT_CALL, **line)

@@ -53,7 +53,7 @@ def status_of(error: Exception, request_id: str) -> status_pb2.Status:
     Details come in the order of their use to a program, and are cut from the end
     so that all of them fit `MAX_DETAILS_BYTES`.
     """
-    code, reason = _code_and_reason(error)
+    code, reason = code_and_reason(error)
     message = "internal error" if reason is Reason.INTERNAL else _shortened(str(error))
     status = status_pb2.Status(code=code.value[0], message=message)
     room = MAX_DETAILS_BYTES - status.ByteSize()
@@ -68,7 +68,8 @@ def status_of(error: Exception, request_id: str) -> status_pb2.Status:
     return status
 
 
-def _code_and_reason(error: Exception) -> tuple[grpc.StatusCode, Reason]:
+def code_and_reason(error: Exception) -> tuple[grpc.StatusCode, Reason]:
+    """Return the canonical code and the reason of an error."""
     match error:
         case NotFound():
             return grpc.StatusCode.NOT_FOUND, _RESOURCE_REASONS[NotFound, error.kind]

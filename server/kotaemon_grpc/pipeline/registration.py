@@ -9,6 +9,7 @@ import grpc
 from google.protobuf.message_factory import GetMessageClass
 
 from kotaemon_grpc.pipeline.seam import Method
+from kotaemon_grpc.telemetry import names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,6 +55,7 @@ def service_handler(
                 name=method.name,
                 client_streaming=method.client_streaming,
                 server_streaming=method.server_streaming,
+                request=GetMessageClass(method.input_type),
                 failure_message=failure_messages.get(method.name),
             ),
         )
@@ -66,18 +68,14 @@ def _method_handler(
     seam: Seam, descriptor: MethodDescriptor, handler: Callable[..., Any], method: Method
 ) -> grpc.RpcMethodHandler:
     make = {
-        "unary": grpc.unary_unary_rpc_method_handler,
-        "client_stream": grpc.stream_unary_rpc_method_handler,
-        "server_stream": grpc.unary_stream_rpc_method_handler,
-        "bidi_stream": grpc.stream_stream_rpc_method_handler,
+        names.TYPE_UNARY: grpc.unary_unary_rpc_method_handler,
+        names.TYPE_CLIENT_STREAM: grpc.stream_unary_rpc_method_handler,
+        names.TYPE_SERVER_STREAM: grpc.unary_stream_rpc_method_handler,
+        names.TYPE_BIDI_STREAM: grpc.stream_stream_rpc_method_handler,
     }[method.type]
-    request = GetMessageClass(descriptor.input_type)
     response = GetMessageClass(descriptor.output_type)
-    return make(
-        seam.wrap(method, handler),
-        request_deserializer=request.FromString,
-        response_serializer=response.SerializeToString,
-    )
+    # Requests stay bytes: core would answer what it cannot read with the text of an exception.
+    return make(seam.wrap(method, handler), response_serializer=response.SerializeToString)
 
 
 def _snake_case(name: str) -> str:

@@ -14,13 +14,15 @@ import time
 import uuid
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from kotaemon_grpc.auth.mtls import caller_of
-from kotaemon_grpc.core.errors import AgentError
-from kotaemon_grpc.pipeline.errors import status_of
+from kotaemon_grpc.core.errors import FieldViolation, InvalidArgument
+from kotaemon_grpc.pipeline.errors import code_and_reason, status_of
+from kotaemon_grpc.telemetry import names
 from kotaemon_grpc.wire.headers import REQUEST_ID, STATUS_DETAILS
 
 if TYPE_CHECKING:
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
 
 MAX_REQUEST_ID_CHARS = 128
 
+_TYPES = {
+    (False, False): names.TYPE_UNARY,
+    (True, False): names.TYPE_CLIENT_STREAM,
+    (False, True): names.TYPE_SERVER_STREAM,
+    (True, True): names.TYPE_BIDI_STREAM,
+}
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -43,6 +51,7 @@ class Method:
     Args:
         service: the full name, as `kotaemon.v2.AgentService`.
         name: as `AskQuestion`.
+        request: the class of its requests.
         failure_message: makes the terminal event of a stream that fails, from the
             status and the event's place in the stream; None where the contract has none.
     """
@@ -51,25 +60,21 @@ class Method:
     name: str
     client_streaming: bool
     server_streaming: bool
+    request: type[Message]
     failure_message: Callable[[status_pb2.Status, int], Message] | None = None
 
     @property
     def type(self) -> str:
         """The kind, as grpc-ecosystem's metrics spell it: `unary`, `bidi_stream`, …."""
-        match self.client_streaming, self.server_streaming:
-            case False, False:
-                return "unary"
-            case True, False:
-                return "client_stream"
-            case False, True:
-                return "server_stream"
-            case _:
-                return "bidi_stream"
+        return _TYPES[self.client_streaming, self.server_streaming]
 
 
 @dataclass(slots=True)
 class Call:
-    """One call on its way: what the stages see of it."""
+    """One call on its way: what the stages see of it.
+
+    `reason` and `error` say why it failed; they are empty while it has not.
+    """
 
     method: Method
     caller: Caller
@@ -77,6 +82,7 @@ class Call:
     started_s: float = field(default_factory=time.perf_counter)
     received: int = 0
     sent: int = 0
+    reason: str = ""
     error: BaseException | None = None
 
     @property
@@ -167,12 +173,14 @@ class _Wrapped:
                         self._sent(call)
                         yield response
             except Exception as error:
-                if self._method.failure_message is not None:
-                    status = status_of(error, call.request_id)
-                    self._sent(call)
-                    yield self._method.failure_message(status, call.sent)
-                await self._fail(call, context, error)
-                raise
+                if self._method.failure_message is None:
+                    await self._fail(call, context, error)
+                    raise
+                self._sent(call)
+                # Before the event: the client may be gone by then, and nothing goes on after it.
+                status = self._failed(call, error)
+                yield self._method.failure_message(status, call.sent)
+                await _abort(call, context, status)
             except BaseException as error:
                 await self._fail(call, context, error)
                 raise
@@ -196,19 +204,25 @@ class _Wrapped:
 
     def _received(self, call: Call, request: Any) -> Any:
         if self._method.client_streaming:
-            return self._counted(call, request)
-        self._count(call)
-        return request
+            return self._messages(call, request)
+        return self._message(call, request)
 
-    async def _counted(self, call: Call, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async def _messages(self, call: Call, requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:
         async for request in requests:
-            self._count(call)
-            yield request
+            yield self._message(call, request)
 
-    def _count(self, call: Call) -> None:
+    def _message(self, call: Call, request: bytes) -> Message:
+        """Read a message here, where what it does wrong is answered as all else is."""
         call.received += 1
         for observer in self._observers:
             observer.on_received(call)
+        try:
+            return self._method.request.FromString(request)
+        except DecodeError:
+            name = self._method.request.DESCRIPTOR.full_name
+            raise InvalidArgument(
+                FieldViolation("", f"the message is not a valid {name}")
+            ) from None
 
     def _sent(self, call: Call) -> None:
         call.sent += 1
@@ -219,25 +233,33 @@ class _Wrapped:
         self, call: Call, context: grpc.aio.ServicerContext, error: BaseException
     ) -> None:
         """End a call that failed. Does not return for an `Exception`: it aborts the call."""
+        if isinstance(error, Exception):
+            await _abort(call, context, self._failed(call, error))
         call.error = error
-        if not isinstance(error, Exception):
-            self._end(call, _code_of_interruption(error, context))
-            return
-        status = status_of(error, call.request_id)
-        code = _CODES[status.code]
-        if isinstance(error, AgentError):
-            call.error = None
+        self._end(call, _code_of_interruption(error, context))
+
+    def _failed(self, call: Call, error: Exception) -> status_pb2.Status:
+        """Tell the stages that a call failed; return what its caller is to be told."""
+        code, call.reason = code_and_reason(error)
+        call.error = error
         self._end(call, code)
-        # Nothing of the cause goes on from here: core would show its text to the caller.
-        await context.abort(
-            code,
-            status.message,
-            ((STATUS_DETAILS, status.SerializeToString()), (REQUEST_ID, call.request_id)),
-        )
+        return status_of(error, call.request_id)
 
     def _end(self, call: Call, code: grpc.StatusCode) -> None:
         for observer in self._reversed:
             observer.on_end(call, code)
+
+
+async def _abort(
+    call: Call, context: grpc.aio.ServicerContext, status: status_pb2.Status
+) -> NoReturn:
+    """Raise what ends the call. Of the cause, core would show the caller the text."""
+    await context.abort(
+        _CODES[status.code],
+        status.message,
+        ((STATUS_DETAILS, status.SerializeToString()), (REQUEST_ID, call.request_id)),
+    )
+    raise AssertionError("abort raises")
 
 
 def _code_of_interruption(

@@ -157,11 +157,15 @@ class Metrics:
         Args:
             documents: how many documents are stored.
             passages: how many passages they have.
-            index_lag: how many documents questions do not find yet.
+            index_lag: how many collections have changes that questions do not find yet.
         """
         for name, text, ask in (
             (names.DOCUMENTS, "Documents stored.", documents),
             (names.PASSAGES, "Passages of the documents stored.", passages),
-            (names.INDEX_LAG, "Documents stored that questions do not find yet.", index_lag),
+            (
+                names.INDEX_LAG,
+                "Collections with changes that questions do not find yet.",
+                index_lag,
+            ),
         ):
             Gauge(name, text, registry=self.registry).set_function(ask)

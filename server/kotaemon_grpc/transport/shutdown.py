@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from types import TracebackType
     from typing import Self
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SAME_REQUEST_S = 0.5
+"""Signals so close together are one request: some tools signal a process and its group."""
+
 _EXIT_STATUS_BASE = 128  # POSIX shells report 128 + n for a process that signal n ended
 
 
@@ -22,10 +26,17 @@ class StopSignals:
     Args:
         exit_now: ends the process with a status, on a second signal. No clean-up
             runs: what was acknowledged is on disk anyway.
+        clock: a time in seconds that never goes back.
     """
 
-    def __init__(self, exit_now: Callable[[int], object] = os._exit) -> None:
+    def __init__(
+        self,
+        exit_now: Callable[[int], object] = os._exit,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._exit_now = exit_now
+        self._clock = clock
+        self._first_at_s = 0.0
         self._first: signal.Signals | None = None
         self._stopped = asyncio.Event()
 
@@ -50,8 +61,25 @@ class StopSignals:
         await self._stopped.wait()
         return self._first or signal.SIGTERM
 
+    async def done_before_stop(self, work: Coroutine[object, object, None]) -> bool:
+        """Do a piece of work and return True; a signal cancels it and returns False."""
+        working = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                await working
+                return True
+            return False
+        finally:
+            for task in (working, stopping):
+                task.cancel()
+            await asyncio.gather(working, stopping, return_exceptions=True)
+
     def _on_signal(self, number: signal.Signals) -> None:
-        if self._first is not None:
+        if self._first is None:
+            self._first = number
+            self._first_at_s = self._clock()
+            self._stopped.set()
+        elif self._clock() - self._first_at_s >= SAME_REQUEST_S:
             self._exit_now(_EXIT_STATUS_BASE + number)
-        self._first = self._first or number
-        self._stopped.set()

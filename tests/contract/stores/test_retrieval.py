@@ -78,6 +78,13 @@ async def test_idf_is_that_of_bm25_in_the_scope(filled: Any, draft: Any) -> None
     )
 
 
+async def test_what_was_replaced_does_not_count(store: Any, draft: Any) -> None:
+    for number in range(5):
+        await store.documents.put(HERE, draft("only", f"backup number {number}"), replace=True)
+    idf = (await store.retriever.retrieve(HERE, Query("backup"))).idf
+    assert idf["backup"] == pytest.approx(math.log(1 + 0.5 / 1.5))
+
+
 async def test_idf_of_an_empty_scope_is_above_zero(store: Any) -> None:
     retrieval = await store.retriever.retrieve(HERE, Query("backup"))
     assert retrieval.hits == ()

@@ -6,15 +6,11 @@ from contextlib import aclosing
 from itertools import count
 from typing import TYPE_CHECKING
 
-from kotaemon_grpc.api.v2.to_pb import (
-    answer_to_pb,
-    citation_to_pb,
-    completed_to_pb,
-    conversation_name,
-)
+from kotaemon_grpc.api.v2.to_pb import answer_to_pb, citation_to_pb, completed_to_pb
 from kotaemon_grpc.core.ask import NEW_CONVERSATION
 from kotaemon_grpc.core.checks import Checks
 from kotaemon_grpc.core.model import CitationAdded, Question, Scope, TextDelta
+from kotaemon_grpc.core.names import conversation_name
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kotaemon_grpc.api.v2.to_pb import conversation_to_pb, turn_to_pb
 from kotaemon_grpc.core.checks import Checks
-from kotaemon_grpc.core.model import MAX_CONVERSATION_TITLE_CHARS
+from kotaemon_grpc.core.limits import MAX_CONVERSATION_TITLE_CHARS
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from kotaemon_grpc.api.v2.to_pb import document_to_pb, outcome_to_pb
 from kotaemon_grpc.core.checks import Checks
 from kotaemon_grpc.core.documents import DocumentHeader
-from kotaemon_grpc.core.model import MAX_TITLE_CHARS, Scope
+from kotaemon_grpc.core.errors import FieldViolation, InvalidArgument
+from kotaemon_grpc.core.limits import MAX_TITLE_CHARS
+from kotaemon_grpc.core.model import Scope
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 
 if TYPE_CHECKING:
@@ -39,7 +41,12 @@ class DocumentService:
     ) -> pb.ImportDocumentResponse:
         """Create or replace a document that is sent in pieces."""
         header = await _header_of(requests, caller)
-        document, outcome = await self._documents.ingest(header, _chunks_of(requests), replace=True)
+        try:
+            document, outcome = await self._documents.ingest(
+                header, _chunks_of(requests), replace=True
+            )
+        except InvalidArgument as error:
+            raise InvalidArgument(*map(_as_imported, error.violations)) from error
         return pb.ImportDocumentResponse(
             document=document_to_pb(document), outcome=outcome_to_pb(outcome)
         )
@@ -121,6 +128,13 @@ async def _chunks_of(requests: AsyncIterator[pb.ImportDocumentRequest]) -> Async
             checks.violation("chunk", "must be every message of the stream but the first")
             checks.done()
         yield request.chunk
+
+
+def _as_imported(violation: FieldViolation) -> FieldViolation:
+    """Name what the use case calls `expected_sha256` as the client has it."""
+    if violation.field != "expected_sha256":
+        return violation
+    return FieldViolation("header.expected_sha256", violation.description)
 
 
 async def _single(content: bytes) -> AsyncIterator[bytes]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kotaemon_grpc.core.model import FinishReason, ImportOutcome, IndexingState
+from kotaemon_grpc.core.names import collection_name, conversation_name, document_name
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 
 if TYPE_CHECKING:
@@ -27,21 +28,6 @@ _OUTCOMES = {
     ImportOutcome.REPLACED: pb.IMPORT_OUTCOME_REPLACED,
     ImportOutcome.UNCHANGED: pb.IMPORT_OUTCOME_UNCHANGED,
 }
-
-
-def collection_name(collection: str) -> str:
-    """Return the resource name of a collection."""
-    return f"collections/{collection}"
-
-
-def document_name(collection: str, document: str) -> str:
-    """Return the resource name of a document."""
-    return f"collections/{collection}/documents/{document}"
-
-
-def conversation_name(conversation: str) -> str:
-    """Return the resource name of a conversation, empty for an empty id."""
-    return f"conversations/{conversation}" if conversation else ""
 
 
 def answer_to_pb(answer: model.Answer) -> pb.Answer:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kotaemon_grpc.core.errors import AlreadyExists, NotFound, ResourceType
 from kotaemon_grpc.core.model import Conversation, Page, Turn
+from kotaemon_grpc.core.names import conversation_name
 from kotaemon_grpc.stores.sqlite.answers import answer_from_json, answer_to_json
 from kotaemon_grpc.stores.sqlite.connection import time_from_us, time_to_us
 
@@ -49,7 +50,7 @@ class SqliteConversations:
                 (*row, tenant),
             )
             if not inserted.rowcount:
-                raise AlreadyExists(ResourceType.CONVERSATION, conversation_id)
+                raise AlreadyExists(ResourceType.CONVERSATION, conversation_name(conversation_id))
             return _conversation(row)
 
         return await asyncio.wrap_future(self._writer.submit(operation))
@@ -162,7 +163,7 @@ def _find(connection: sqlite3.Connection, tenant: str, conversation_id: str) -> 
 def _append(connection: sqlite3.Connection, tenant: str, conversation_id: str, turn: Turn) -> Turn:
     conversation = _find(connection, tenant, conversation_id)
     if conversation is None:
-        raise NotFound(ResourceType.CONVERSATION, conversation_id)
+        raise NotFound(ResourceType.CONVERSATION, conversation_name(conversation_id))
     number = conversation.turn_count + 1
     created_us = time_to_us(turn.created_at)
     connection.execute(

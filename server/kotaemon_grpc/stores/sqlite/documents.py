@@ -17,6 +17,7 @@ from kotaemon_grpc.core.model import (
     Page,
     Scope,
 )
+from kotaemon_grpc.core.names import document_name
 from kotaemon_grpc.stores.sqlite.connection import time_from_us, time_to_us
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _put(
     taken = _find(connection, scope, draft.id)
     if taken is not None:
         if not replace:
-            raise AlreadyExists(ResourceType.DOCUMENT, draft.id)
+            raise AlreadyExists(ResourceType.DOCUMENT, document_name(scope.collection, draft.id))
         stored = _document(scope, taken, applied=0)
         if _is_same(stored, draft):
             return stored, ImportOutcome.UNCHANGED, taken[2]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-FORMAT = 1
+FORMAT = 2
 """Of the index. Raise it when the analysis of text or the fields change: it is made anew."""
 
 _HEAP_BYTES = 15_000_000  # the least that tantivy takes for a thread
@@ -200,8 +200,11 @@ class PassageIndex:
         writer = self._open_writer()
         try:
             with _faults(self.path):
+                # By a query: by a term, tantivy-py deletes nothing of a field of numbers.
                 for document in gone:
-                    writer.delete_documents_by_term("document", document)
+                    writer.delete_documents_by_query(
+                        tantivy.Query.term_query(self._schema, "document", document)
+                    )
                 for key, document, terms in passages:
                     entry = tantivy.Document()
                     entry.add_text("terms", " ".join(terms))

@@ -1,0 +1,300 @@
+"""From the line that says where the server listens to the last call that it answers."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import http.client
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from cryptography import x509
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from kotaemon_grpc.client import AgentClient, ExhaustedError, TlsFiles, UnavailableError
+from kotaemon_grpc.pb.v2 import agent_pb2 as pb
+from kotaemon_grpc.pb.v2 import agent_pb2_grpc as stubs
+from kotaemon_grpc.transport import pki
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+STEPS = "How many steps do the stairs of the tower have?"
+KILLED_BY_SIGNAL = 128
+
+
+def events(serving: Any) -> list[str]:
+    return [line["event"] for line in serving.lines]
+
+
+def readiness(serving: Any) -> int:
+    """The HTTP status that a probe of readiness gets."""
+    host, port = serving.operations_address.split(":")
+    with closing(http.client.HTTPConnection(host, int(port))) as connection:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status
+
+
+async def until_health_is(serving: Any, status: int) -> None:
+    async with grpc.aio.insecure_channel(serving.health_address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        async for response in watch:
+            if response.status == status:
+                return
+        raise AssertionError("the watch ended before")
+
+
+class HeldCall:
+    """A dialogue that is open and has not asked anything yet."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.call = stubs.AgentServiceStub(channel).ChatStream()
+
+    async def open(self) -> None:
+        await self.call.write(pb.ChatStreamRequest(start=pb.ChatStart()))
+        # The first turn shows that the server has the call.
+        await self.ask("When is a fire drill held?")
+
+    async def ask(self, question: str) -> str:
+        await self.call.write(pb.ChatStreamRequest(message=pb.ChatMessage(question=question)))
+        while True:
+            response = await self.call.read()
+            assert response is not grpc.aio.EOF
+            if response.WhichOneof("event") == "turn_completed":
+                return response.turn_completed.answer.text
+
+    async def finish(self) -> str:
+        await self.call.done_writing()
+        response = await self.call.read()
+        assert await self.call.read() is grpc.aio.EOF
+        assert await self.call.code() is grpc.StatusCode.OK
+        return response.WhichOneof("event")
+
+
+async def test_one_line_says_where_everything_is(start: Callable[..., Any]) -> None:
+    serving = start()
+    (line,) = [line for line in serving.lines if line["event"] == "server.serving"]
+    addresses = [line[key] for key in ("address", "health_address", "operations_address")]
+    ports = {int(address.removeprefix("127.0.0.1:")) for address in addresses}
+    assert len(ports) == 3
+    assert 0 not in ports
+    await until_health_is(serving, SERVING)
+    assert readiness(serving) == 200
+    async with serving.client() as client:
+        assert (await client.ask("anything?")).finish_reason == "nothing_found"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_status_0(start: Callable[..., Any], number: signal.Signals) -> None:
+    serving = start()
+    serving.process.send_signal(number)
+    assert serving.wait() == 0
+    assert serving.errors == []
+    assert events(serving)[-2:] == ["server.draining", "server.stopped"]
+    assert events(serving).count("server.serving") == 1
+    assert serving.lines[-2]["signal"] == number.name
+
+
+async def test_a_call_in_flight_completes_while_health_says_not_serving(
+    start: Callable[..., Any], corpus: Path
+) -> None:
+    serving = start(f"--import={corpus / 'en'}")
+    async with serving.channel() as channel:
+        held = HeldCall(channel)
+        await held.open()
+        serving.process.send_signal(signal.SIGTERM)
+        await until_health_is(serving, NOT_SERVING)
+        assert await asyncio.to_thread(readiness, serving) == 503
+        assert "The stairs have 167 steps" in await held.ask(STEPS)
+        assert await held.finish() == "completed"
+        assert await asyncio.to_thread(serving.wait) == 0
+    assert serving.errors == []
+
+
+async def test_a_call_that_outlives_the_grace_is_ended(start: Callable[..., Any]) -> None:
+    serving = start("--set=server.shutdown_grace_s=0.1")
+    async with serving.channel() as channel:
+        held = HeldCall(channel)
+        await held.open()
+        assert await asyncio.to_thread(serving.stop) == 0
+        assert await held.call.code() is not grpc.StatusCode.OK
+    assert serving.errors == []
+
+
+async def test_a_second_signal_ends_it_at_once(start: Callable[..., Any]) -> None:
+    serving = start("--set=server.shutdown_grace_s=3600")
+    async with serving.channel() as channel:
+        held = HeldCall(channel)
+        await held.open()
+        serving.process.send_signal(signal.SIGTERM)
+        await until_health_is(serving, NOT_SERVING)
+        status = await asyncio.to_thread(press_ctrl_c_until_it_ends, serving)
+        assert status == KILLED_BY_SIGNAL + signal.SIGINT
+    assert serving.errors == []
+
+
+def press_ctrl_c_until_it_ends(serving: Any) -> int:
+    """Signals right after the first are taken for the same request: insist, as people do."""
+    while serving.process.poll() is None:
+        serving.process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            serving.process.wait(0.1)
+    return serving.wait()
+
+
+async def test_documents_and_conversations_outlive_a_restart(
+    start: Callable[..., Any], corpus: Path, questions: dict[str, Any]
+) -> None:
+    case = questions["follow_ups"][0]
+    serving = start(f"--import={corpus / 'en'}")
+    async with serving.client() as client:
+        documents = [document async for document in client.list_documents()]
+        first = await client.ask(case["first"], conversation="conversations/-")
+    assert serving.stop() == 0
+
+    serving = start()
+    async with serving.client() as client:
+        assert [document async for document in client.list_documents()] == documents
+        then = await client.ask(case["then"], conversation=first.conversation)
+        assert case["contains"] in then.text
+    async with serving.channel() as channel:
+        turns = await stubs.ConversationServiceStub(channel).ListTurns(
+            pb.ListTurnsRequest(parent=first.conversation)
+        )
+    assert [turn.question for turn in turns.turns] == [case["first"], case["then"]]
+    assert turns.turns[0].answer.text == first.text
+
+
+async def test_an_index_that_is_gone_is_made_anew_and_answers_the_same(
+    start: Callable[..., Any], corpus: Path, questions: dict[str, Any]
+) -> None:
+    asked = [case["question"] for case in questions["answerable"][::4]]
+    serving = start(f"--import={corpus / 'en'}", f"--import={corpus / 'zh'}")
+    async with serving.client() as client:
+        before = [await client.ask(question) for question in asked]
+    assert serving.stop() == 0
+    assert "index.rebuilt" not in events(serving)
+
+    shutil.rmtree(serving.data_dir / "index")
+    serving = start()
+    async with serving.client() as client:
+        after = [await client.ask(question) for question in asked]
+    assert "index.rebuilt" in events(serving)
+    assert [(answer.text, answer.finish_reason) for answer in after] == [
+        (answer.text, answer.finish_reason) for answer in before
+    ]
+
+
+async def test_development_certificates_that_expired_are_renewed(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    directory = tmp_path / "pki"
+    made = dt.datetime.now(dt.UTC) - dt.timedelta(days=30)
+    pki.ensure(directory, clock=lambda: made)
+    ca = (directory / "ca.pem").read_bytes()
+    old = shutil.copytree(directory, tmp_path / "old")
+    serving = start(certs=directory)
+    issued = [line["path"] for line in serving.lines if line["event"] == "certificate.issued"]
+    assert issued == [str(directory / "server.pem"), str(directory / "client.pem")]
+    assert (directory / "ca.pem").read_bytes() == ca
+    for path in issued:
+        certificate = x509.load_pem_x509_certificate((tmp_path / path).read_bytes())
+        assert certificate.not_valid_after_utc > dt.datetime.now(dt.UTC)
+    async with serving.client() as client:
+        assert (await client.ask("anything?")).finish_reason == "nothing_found"
+    async with AgentClient(serving.address, tls=TlsFiles.in_directory(old)) as client:
+        with pytest.raises(UnavailableError):
+            await client.ask("anything?")
+
+
+def test_a_log_that_nobody_reads_any_more_does_not_stop_the_server(
+    command: Callable[..., subprocess.CompletedProcess[str]],
+    certs: Path,
+    tmp_path: Path,
+    corpus: Path,
+) -> None:
+    program = "from kotaemon_grpc.cli import main; main()"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-c", program, "serve", "--listen=127.0.0.1:0"),
+            *("--health-listen=127.0.0.1:0", "--operations-listen=127.0.0.1:0"),
+            *(f"--data-dir={tmp_path}/data", f"--certs={certs}", f"--import={corpus / 'en'}"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lines = (json.loads(line) for line in process.stdout)
+        serving = next(line for line in lines if line["event"] == "server.serving")
+        process.stdout.close()  # as "serve | head" does
+        for _ in range(2):
+            done = command("ask", STEPS, f"--target={serving['address']}", f"--certs={certs}")
+            assert (done.returncode, done.stderr) == (0, "")
+        process.terminate()
+        _, errors = process.communicate()
+        assert (process.returncode, errors) == (0, "")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MB, or the test is skipped and says so."""
+    directory = tmp_path / "small-disk"
+    directory.mkdir()
+    mount = shutil.which("mount")
+    done = mount and subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(directory)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if not done or done.returncode:
+        pytest.skip(f"cannot mount a small disk here: {done.stderr if done else 'no mount'}")
+    yield directory
+    subprocess.run([shutil.which("umount"), "--lazy", str(directory)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write until there is no room at all."""
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+async def test_a_full_disk_is_told_to_callers_and_recovers(
+    small_disk: Path, start: Callable[..., Any], corpus: Path
+) -> None:
+    serving = start(f"--import={corpus / 'en'}", data_dir=small_disk)
+    fill(small_disk / "ballast")
+    text = ("# More\n\n" + "The tide turned and the quangleberry ripened. " * 2000).encode()
+    async with serving.client() as client:
+        with pytest.raises(ExhaustedError) as refused:
+            await client.import_document(io.BytesIO(text), uri="file:///more.md")
+        assert refused.value.reason == "STORAGE_FULL"
+        # What there is can be read.
+        assert "167 steps" in (await client.ask(STEPS)).text
+        assert await client.search("anemometer")
+        assert len([document async for document in client.list_documents()]) == 8
+
+        (small_disk / "ballast").unlink()
+        imported = await client.import_document(io.BytesIO(text), uri="file:///more.md")
+        assert imported.document.state == "indexed"
+        assert (await client.search("quangleberry"))[0].document == imported.document.name
+    assert await asyncio.to_thread(serving.stop) == 0
+    assert serving.errors == []
+    (told,) = [line for line in serving.lines if line.get("reason") == "STORAGE_FULL"]
+    assert told["level"] in {"warning", "error"}

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from kotaemon_grpc.client.errors import (
+    AlreadyExistsError,
+    AuthenticationError,
+    CallError,
+    DeadlineError,
+    ExhaustedError,
+    FieldViolation,
+    InvalidArgumentError,
+    NotFoundError,
+    UnavailableError,
+    error_from_rpc,
+    error_from_status,
+)
+
+CLASSES = {
+    "INVALID_ARGUMENT": InvalidArgumentError,
+    "NOT_FOUND": NotFoundError,
+    "ALREADY_EXISTS": AlreadyExistsError,
+    "UNAUTHENTICATED": AuthenticationError,
+    "PERMISSION_DENIED": AuthenticationError,
+    "RESOURCE_EXHAUSTED": ExhaustedError,
+    "UNAVAILABLE": UnavailableError,
+    "DEADLINE_EXCEEDED": DeadlineError,
+}
+
+
+def status(code: grpc.StatusCode) -> status_pb2.Status:
+    made = status_pb2.Status(code=code.value[0], message="why")
+    for detail in (
+        error_details_pb2.ErrorInfo(reason="SOME_REASON", domain="kotaemon-grpc"),
+        error_details_pb2.RequestInfo(request_id="r-1"),
+        error_details_pb2.BadRequest(
+            field_violations=[
+                error_details_pb2.BadRequest.FieldViolation(field="f", description="is bad")
+            ]
+        ),
+        error_details_pb2.Help(),
+    ):
+        made.details.add().Pack(detail)
+    return made
+
+
+@pytest.mark.parametrize("code", [c for c in grpc.StatusCode if c is not grpc.StatusCode.OK])
+def test_each_code_has_its_class(code: grpc.StatusCode) -> None:
+    error = error_from_status(status(code))
+    assert type(error) is CLASSES.get(code.name, CallError)
+    assert (error.code, error.message) == (code, "why")
+    assert str(error) == f"{code.name}: why"
+    assert (error.reason, error.request_id) == ("SOME_REASON", "r-1")
+    assert error.field_violations == (FieldViolation("f", "is bad"),)
+
+
+def rpc_error(*trailers: tuple[str, str | bytes]) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(
+        grpc.StatusCode.NOT_FOUND,
+        grpc.aio.Metadata(),
+        grpc.aio.Metadata(*trailers),
+        details="what the transport says",
+    )
+
+
+def test_the_details_of_the_trailers_are_read() -> None:
+    packed = status(grpc.StatusCode.NOT_FOUND).SerializeToString()
+    error = error_from_rpc(rpc_error(("other", "x"), ("grpc-status-details-bin", packed)))
+    assert (error.reason, error.message) == ("SOME_REASON", "why")
+
+
+def test_an_error_without_details_says_what_the_transport_says() -> None:
+    error = error_from_rpc(rpc_error())
+    assert type(error) is NotFoundError
+    assert (error.message, error.reason, error.request_id) == ("what the transport says", "", "")
+    assert error.field_violations == ()

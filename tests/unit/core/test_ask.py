@@ -1,0 +1,218 @@
+"""Dialogues, with a fake engine and fake stores."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kotaemon_grpc.core.ask import NEW_CONVERSATION, Asking
+from kotaemon_grpc.core.errors import AlreadyExists, NotFound, ResourceType
+from kotaemon_grpc.core.model import (
+    Answer,
+    AnswerCompleted,
+    AnswerEvent,
+    Caller,
+    Conversation,
+    FinishReason,
+    Question,
+    Scope,
+    TextDelta,
+    Turn,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+NOW = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
+CALLER = Caller("someone", "acme")
+
+
+class FakeEngine:
+    """Says the question back, and remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.histories: list[list[str]] = []
+        self.completes = True
+        self.goes_on = False
+        self.closed = 0
+
+    async def answer(
+        self, question: Question, history: Sequence[Turn]
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        self.histories.append([turn.question for turn in history])
+        try:
+            yield TextDelta(question.text)
+            if self.completes:
+                yield AnswerCompleted(Answer(question.text, (), FinishReason.ANSWERED))
+            if self.goes_on:
+                yield TextDelta("more")
+        finally:
+            self.closed += 1
+
+
+class FakeDocuments:
+    async def collection_exists(self, scope: Scope) -> bool:
+        return scope.collection == "default"
+
+
+class FakeConversations:
+    """Keeps turns in memory."""
+
+    def __init__(self) -> None:
+        self.turns: dict[tuple[str, str], list[Turn]] = {}
+
+    async def create(self, tenant: str, conversation_id: str, title: str) -> Conversation:
+        if (tenant, conversation_id) in self.turns:
+            raise AlreadyExists(ResourceType.CONVERSATION, conversation_id)
+        self.turns[tenant, conversation_id] = []
+        return Conversation(conversation_id, title, 0, NOW, NOW)
+
+    async def get(self, tenant: str, conversation_id: str) -> Conversation | None:
+        turns = self.turns.get((tenant, conversation_id))
+        return None if turns is None else Conversation(conversation_id, "", len(turns), NOW, NOW)
+
+    async def append(self, tenant: str, conversation_id: str, turn: Turn) -> Turn:
+        if (tenant, conversation_id) not in self.turns:
+            raise NotFound(ResourceType.CONVERSATION, conversation_id)
+        self.turns[tenant, conversation_id].append(turn)
+        return turn
+
+    async def latest_turns(self, tenant: str, conversation_id: str, limit: int) -> Sequence[Turn]:
+        return self.turns[tenant, conversation_id][-limit:]
+
+
+class House:
+    """The use case with its fakes."""
+
+    def __init__(self, history_turns: int = 2) -> None:
+        self.engine = FakeEngine()
+        self.conversations = FakeConversations()
+        self.answers: list[Answer] = []
+        self.asking = Asking(
+            engine=self.engine,
+            documents=FakeDocuments(),  # type: ignore[arg-type]
+            conversations=self.conversations,  # type: ignore[arg-type]
+            history_turns=history_turns,
+            clock=lambda: NOW,
+            new_id=lambda: f"new-{len(self.conversations.turns)}",
+            on_answer=self.answers.append,
+        )
+
+
+def question(text: str, collection: str = "default") -> Question:
+    return Question(text, Scope(CALLER.tenant, collection))
+
+
+async def test_a_dialogue_remembers_its_last_turns() -> None:
+    house = House(history_turns=2)
+    dialogue = await house.asking.open(CALLER)
+    for text in "abcd":
+        assert (await dialogue.answer(question(text))).text == text
+    assert house.engine.histories == [[], ["a"], ["a", "b"], ["b", "c"]]
+    assert dialogue.conversation == ""
+    assert not house.conversations.turns
+
+
+@pytest.mark.parametrize("conversation", ["", NEW_CONVERSATION])
+async def test_a_history_of_no_turns_is_empty(conversation: str) -> None:
+    house = House(history_turns=0)
+    dialogue = await house.asking.open(CALLER, conversation)
+    for text in "ab":
+        await dialogue.answer(question(text))
+    assert house.engine.histories == [[], []]
+
+
+async def test_dialogues_do_not_share_a_memory() -> None:
+    house = House()
+    for text in "ab":
+        await (await house.asking.open(CALLER)).answer(question(text))
+    assert house.engine.histories == [[], []]
+
+
+async def test_a_new_conversation_comes_with_the_first_answer() -> None:
+    house = House()
+    dialogue = await house.asking.open(CALLER, NEW_CONVERSATION)
+    assert (dialogue.conversation, house.conversations.turns) == ("", {})
+    events = [event async for event in dialogue.ask(question("a"))]
+    assert isinstance(events[-1], AnswerCompleted)
+    assert events[-1].conversation == dialogue.conversation == "new-0"
+    await dialogue.answer(question("b"))
+    (turns,) = house.conversations.turns.values()
+    assert [(turn.question, turn.collection, turn.created_at) for turn in turns] == [
+        ("a", "default", NOW),
+        ("b", "default", NOW),
+    ]
+    assert house.engine.histories == [[], ["a"]]
+
+
+async def test_a_kept_conversation_is_seen_as_others_leave_it() -> None:
+    house = House()
+    await house.conversations.create("acme", "c", "")
+    first, second = [await house.asking.open(CALLER, "c") for _ in range(2)]
+    await first.answer(question("a"))
+    await second.answer(question("b"))
+    assert house.engine.histories == [[], ["a"]]
+
+
+async def test_a_conversation_of_another_tenant_is_not_found() -> None:
+    house = House()
+    await house.conversations.create("other", "c", "")
+    with pytest.raises(NotFound) as raised:
+        await house.asking.open(CALLER, "c")
+    assert (raised.value.kind, raised.value.name) == (ResourceType.CONVERSATION, "conversations/c")
+
+
+async def test_an_unknown_collection_costs_no_answer() -> None:
+    house = House()
+    dialogue = await house.asking.open(CALLER, NEW_CONVERSATION)
+    with pytest.raises(NotFound) as raised:
+        await dialogue.answer(question("a", "attic"))
+    assert raised.value.kind is ResourceType.COLLECTION
+    assert (house.engine.histories, house.conversations.turns) == ([], {})
+
+
+async def test_an_engine_that_does_not_complete_is_a_fault_and_leaves_no_turn() -> None:
+    house = House()
+    house.engine.completes = False
+    dialogue = await house.asking.open(CALLER, NEW_CONVERSATION)
+    with pytest.raises(RuntimeError, match="without completing"):
+        await dialogue.answer(question("a"))
+    assert (house.answers, house.conversations.turns) == ([], {})
+
+
+async def test_nothing_comes_after_the_completed_answer() -> None:
+    house = House()
+    house.engine.goes_on = True
+    dialogue = await house.asking.open(CALLER)
+    events = [event async for event in dialogue.ask(question("a"))]
+    assert [type(event) for event in events] == [TextDelta, AnswerCompleted]
+    assert house.engine.closed == 1
+
+
+async def test_a_dialogue_that_is_left_stops_the_engine() -> None:
+    house = House()
+    events = (await house.asking.open(CALLER)).ask(question("a"))
+    assert isinstance(await anext(events), TextDelta)
+    await events.aclose()
+    assert house.engine.closed == 1
+    assert not house.answers
+
+
+async def test_each_answer_is_told_once() -> None:
+    house = House()
+    answer = await (await house.asking.open(CALLER)).answer(question("a"))
+    assert house.answers == [answer]
+
+
+async def test_a_turn_that_cannot_be_kept_is_no_answer() -> None:
+    house = House()
+    await house.conversations.create("acme", "c", "")
+    dialogue = await house.asking.open(CALLER, "c")
+    events = dialogue.ask(question("a"))
+    await anext(events)
+    house.conversations.turns.clear()
+    with pytest.raises(NotFound):
+        await anext(events)
+    assert not house.answers
