@@ -17,9 +17,10 @@ setup: .venv/.installed ## make the virtual environment, locked
 	  || { echo 'error: Python 3.11 or later is needed; name one with "make PYTHON=..."' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
 	  || { echo 'error: Python lacks its venv module; run "apt-get install python3-venv"' >&2; exit 1; }
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "installing into .venv, which takes half a minute ..."
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv-gen/.installed: requirements/gen.txt
@@ -31,6 +32,7 @@ serve: setup ## start the server with the project's documentation as its sample 
 	$(BIN)/kotaemon-grpc serve $(SAMPLE:%=--import %) $(ARGS)
 
 ask: setup ## ask the running server: make ask Q="who may call the server?"
+	@test -n "$(Q)" || { echo 'usage: make ask Q="who may call the server?"' >&2; exit 2; }
 	@$(BIN)/kotaemon-grpc ask "$(Q)" $(ARGS)
 
 test: setup ## run the tests

@@ -72,14 +72,17 @@ class Bench:
     def __init__(self, directory: Path) -> None:
         """Open the directory."""
         self.store = SqliteStore.open(directory)
+        tokens = PageTokens(self.store.page_token_key)
         self._documents = Documents(
             store=self.store.documents,
             parser=TextParser(),
             spool=TemporarySpool(self.store.spool_dir),
-            tokens=PageTokens(self.store.page_token_key),
+            tokens=tokens,
             max_document_bytes=1 << 30,
         )
-        self._searching = Searching(retriever=self.store.retriever, documents=self.store.documents)
+        self._searching = Searching(
+            retriever=self.store.retriever, documents=self.store.documents, tokens=tokens
+        )
         self._asking = Asking(
             engine=LocalEngine(self.store.retriever),
             documents=self.store.documents,
@@ -110,8 +113,8 @@ class Bench:
 
     async def search(self, text: str) -> list[str]:
         """Return the ids of the documents of the passages found, best first, each once."""
-        hits = await self._searching.search(SCOPE, Query(text))
-        return list(dict.fromkeys(hit.document.id for hit in hits))
+        page = await self._searching.search(SCOPE, Query(text))
+        return list(dict.fromkeys(hit.document.id for hit in page.items))
 
     async def answer(self, text: str) -> str:
         """Return the text of an answer."""

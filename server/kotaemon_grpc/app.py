@@ -19,7 +19,7 @@ from kotaemon_grpc.api.v2 import agent, conversation, document, retrieval
 from kotaemon_grpc.core.ask import Asking
 from kotaemon_grpc.core.converse import Conversing
 from kotaemon_grpc.core.documents import Documents
-from kotaemon_grpc.core.errors import AgentError
+from kotaemon_grpc.core.errors import AgentError, OperatorError
 from kotaemon_grpc.core.model import DEFAULT_TENANT, ImportOutcome, Scope
 from kotaemon_grpc.core.paging import PageTokens
 from kotaemon_grpc.core.search import Searching
@@ -42,15 +42,20 @@ from kotaemon_grpc.transport.operations import Operations
 from kotaemon_grpc.transport.shutdown import StopSignals
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from structlog.typing import FilteringBoundLogger
 
     from kotaemon_grpc.config import Config
+    from kotaemon_grpc.core.ports import AnswerEngine
     from kotaemon_grpc.telemetry.logs import LoggerFactory
 
 _PURGE_EVERY_S = 3600.0
 _PARSERS = 2
+_ANSWERERS = 4
 _STARTING = "starting"
 _DRAINING = "draining"
+_VANISHED = "the data directory has vanished: put it back and start the server again"
 
 
 @dataclass(slots=True)
@@ -70,8 +75,13 @@ class _Service:
     name: str
 
 
-async def serve(config: Config, logger: LoggerFactory) -> None:
+async def serve(config: Config, logger: LoggerFactory, *, dropped_lines: Callable[[], int]) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
+
+    Args:
+        config: the settings.
+        logger: makes the logger of a part of the server.
+        dropped_lines: tells how many lines of the log were lost.
 
     Raises:
         OperatorError: the server cannot start.
@@ -80,13 +90,19 @@ async def serve(config: Config, logger: LoggerFactory) -> None:
     async with AsyncExitStack() as opened:
         metrics = Metrics(CollectorRegistry())
         metrics.set_build_info(version("kotaemon-grpc"))
+        metrics.observe_log(dropped_lines)
         credentials = await asyncio.to_thread(_credentials, config, metrics, log)
         store, documents, services = await _backend(config, opened, metrics, log)
         signals = await opened.enter_async_context(StopSignals())
 
         readiness = _Readiness()
         operations = Operations(
-            config.operations.listen, metrics.registry, {"serving": lambda: readiness.reason}
+            config.operations.listen,
+            metrics.registry,
+            {
+                "serving": lambda: readiness.reason,
+                "store": lambda: "" if store.is_there() else _VANISHED,
+            },
         )
         operations_address = await operations.start()
         opened.push_async_callback(operations.stop)
@@ -106,7 +122,9 @@ async def serve(config: Config, logger: LoggerFactory) -> None:
             await health.set_serving(service.name for service in services)
             readiness.reason = ""
             log.info(names.EVENT_SERVING, version=version("kotaemon-grpc"), **addresses)
-            await signals.done_before_stop(_purge(store, config.conversations.retention_days, log))
+            await signals.done_before_stop(
+                _until_ended(server, _purge(store, config.conversations.retention_days, log))
+            )
         signal = await signals.wait_for_stop()
         log.info(names.EVENT_DRAINING, **{names.KEY_SIGNAL: signal.name})
         readiness.reason = _DRAINING
@@ -127,17 +145,20 @@ async def _backend(
     metrics.observe_store(
         documents=store.document_count, passages=store.passage_count, index_lag=store.index_lag
     )
-    tokens = PageTokens(store.page_token_key)
-    # Of their own, so that large documents never hold up an answer.
+    # Threads of their own, so that large documents never hold up an answer.
     parsers = opened.enter_context(ThreadPoolExecutor(_PARSERS, thread_name_prefix="parser"))
     documents = Documents(
         store=store.documents,
         parser=TextParser(parsers),
         spool=TemporarySpool(store.spool_dir),
-        tokens=tokens,
+        tokens=PageTokens(store.page_token_key),
         max_document_bytes=config.documents.max_document_bytes,
     )
-    return store, documents, _services(config, store, documents, tokens, metrics)
+    engine = LocalEngine(
+        store.retriever,
+        opened.enter_context(ThreadPoolExecutor(_ANSWERERS, thread_name_prefix="engine")),
+    )
+    return store, documents, _services(config, store, engine, documents, metrics)
 
 
 def _credentials(
@@ -162,11 +183,16 @@ def _credentials(
 
 
 def _services(
-    config: Config, store: SqliteStore, documents: Documents, tokens: PageTokens, metrics: Metrics
+    config: Config,
+    store: SqliteStore,
+    engine: AnswerEngine,
+    documents: Documents,
+    metrics: Metrics,
 ) -> list[_Service]:
     """Put the use cases together, and the services of both versions upon them."""
+    tokens = PageTokens(store.page_token_key)
     asking = Asking(
-        engine=LocalEngine(store.retriever),
+        engine=engine,
         documents=store.documents,
         conversations=store.conversations,
         history_turns=config.conversations.history_turns,
@@ -175,7 +201,7 @@ def _services(
         on_answer=lambda answer: metrics.answered(answer.finish_reason),
     )
     conversing = Conversing(conversations=store.conversations, tokens=tokens, new_id=_new_id)
-    searching = Searching(retriever=store.retriever, documents=store.documents)
+    searching = Searching(retriever=store.retriever, documents=store.documents, tokens=tokens)
     first = v1.AgentService(asking)
     return [
         _Service(v1.SERVICE, first, {}, v1.SERVICE.full_name),
@@ -234,13 +260,33 @@ async def _import(config: Config, documents: Documents, log: FilteringBoundLogge
     )
 
 
+async def _until_ended(server: grpc.aio.Server, work: Coroutine[None, None, None]) -> None:
+    """Do background work for as long as the server serves.
+
+    Raises:
+        OperatorError: the server ended by itself; the process must not live on without it.
+    """
+    working = asyncio.create_task(work)
+    # Waited for from outside: to cancel it would be to cancel the server's own state. A path
+    # that is not UTF-8 ends a server of grpc.aio with an exception (seen in grpcio 1.85.1).
+    ended = asyncio.ensure_future(server.wait_for_termination())
+    ended.add_done_callback(lambda task: task.cancelled() or task.exception())
+    try:
+        await asyncio.wait({ended})
+    finally:
+        working.cancel()
+    raise OperatorError("the gRPC listener has ended by itself; start the server again")
+
+
 async def _purge(store: SqliteStore, retention_days: int, log: FilteringBoundLogger) -> None:
     """Delete the conversations that rested for too long, now and every hour."""
     while retention_days:
         try:
             count = await store.purge_conversations(_now() - timedelta(days=retention_days))
         except AgentError as error:
-            log.warning(names.EVENT_PURGE_FAILED, **{names.KEY_REASON: str(error)})
+            log.warning(names.EVENT_PURGE_FAILED, exc_info=error)
+        except Exception:
+            log.exception(names.EVENT_PURGE_FAILED)
         else:
             if count:
                 log.info(names.EVENT_PURGED, count=count)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
 
 from kotaemon_grpc.transport import pki
+from kotaemon_grpc.transport.certificate import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,6 +117,30 @@ def test_ask_with_the_certificate_of_a_stranger_fails_in_one_line(
         f"--key={tmp_path}/other/client-key.pem",
     )
     assert "unavailable" in one_line(by_key)
+
+
+def test_ask_with_an_expired_certificate_says_so(
+    command: Command, server: Any, certs: Path, tmp_path: Path
+) -> None:
+    for name in ("ca.pem", "ca-key.pem"):
+        shutil.copy(certs / name, tmp_path)
+    # The CA's key is kept: the server would trust this certificate, had it not expired.
+    pki.ensure(tmp_path, lambda: utc_now() - timedelta(days=8))
+    done = command("ask", "why?", f"--target={server.address}", f"--certs={tmp_path}")
+    line = one_line(done)
+    assert f"certificate {tmp_path}/client.pem expired on " in line
+    assert "certs init" in line
+
+
+def test_a_text_cannot_command_the_terminal(command: Command, server: Any, tmp_path: Path) -> None:
+    (tmp_path / "red.txt").write_text(
+        "The alarm lamp is \x1b[31mred\x07 at night.", encoding="utf-8"
+    )
+    flags = (*server.flags, "--collection=terminal")
+    assert command("import", str(tmp_path / "red.txt"), *flags).returncode == 0
+    for verb in ("ask", "search"):
+        done = command(verb, "What is the alarm lamp at night?", *flags)
+        assert "The alarm lamp is \\x1b[31mred\\x07 at night." in done.stdout
 
 
 def test_ask_without_certificates_says_how_to_get_them(

@@ -112,7 +112,7 @@ def test_chat_that_ends_at_once_is_no_failure(command: Command, server: Any) -> 
 @pytest.mark.parametrize(
     ("question", "flag", "said"),
     [
-        ("q" * 8193, "--collection=default", "question"),
+        ("why?", "--conversation=none", 'conversation "conversations/none" does not exist'),
         ("why?", "--collection=no-such", 'collection "collections/no-such" does not exist'),
     ],
 )
@@ -124,6 +124,13 @@ def test_chat_that_fails_says_so_in_one_line(
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
     assert said in line
+
+
+def test_a_question_that_is_too_long_does_not_end_a_chat(command: Command, server: Any) -> None:
+    done = command("chat", *server.flags, stdin=f"{'q' * 8193}\nWho founded the company?\n")
+    assert done.returncode == 0
+    assert done.stderr == "a question has at most 8192 characters\n"
+    assert "founded" in done.stdout
 
 
 def test_chat_on_a_terminal_prompts_and_ends_with_ctrl_d(

@@ -57,16 +57,20 @@ def test_an_unknown_key_names_the_nearest_in_one_line(command: Command, tmp_path
     file.write_text('[server]\nlissten = "127.0.0.1:1"\n')
     in_file = command("config", "check", str(file))
     in_environment = command("config", "show", KOTAEMON_GRPC_SERVER__LISTN="127.0.0.1:1")
-    on_command_line = command("config", "show", "--set=server.lisen=127.0.0.1:1")
     for done, nearest in (
         (in_file, 'unknown key "server.lissten"; did you mean "server.listen"?'),
         (in_environment, 'did you mean "KOTAEMON_GRPC_SERVER__LISTEN"?'),
-        (on_command_line, 'unknown key "server.lisen"; did you mean "server.listen"?'),
     ):
         assert (done.returncode, done.stdout) == (1, "")
         (line,) = done.stderr.splitlines()
         assert line.startswith("error: ")
         assert nearest in line
+
+
+def test_an_unknown_key_on_the_command_line_is_wrong_usage(command: Command) -> None:
+    done = command("config", "show", "--set=server.lisen=127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert 'unknown key "server.lisen"; did you mean "server.listen"?' in done.stderr
 
 
 def test_a_file_that_is_missing_or_no_toml_fails_in_one_line(

@@ -74,7 +74,7 @@ async def test_a_chat_is_kept_when_that_is_wanted(
 
 
 async def test_passages_are_found(client: AgentClient) -> None:
-    results = await client.search(QUESTION, max_results=2)
+    results = await client.search(QUESTION, page_size=2)
     assert len(results) == 2
     assert ANSWER in " ".join(results[0].text.split())
 
@@ -113,9 +113,9 @@ class Counted(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def seek(self, at: int, _whence: int = 0) -> int:
-        self.at = at
-        return at
+    def seek(self, at: int, whence: int = 0) -> int:
+        self.at = at + (self.size if whence == io.SEEK_END else 0)
+        return self.at
 
     def readinto(self, buffer: Any) -> int:
         count = min(len(buffer), self.size - self.at)
@@ -126,6 +126,15 @@ class Counted(io.RawIOBase):
         self.at += count
         self.read_bytes += count
         return count
+
+
+async def test_a_file_is_imported_whole_wherever_it_stands(
+    client: AgentClient, collection: str
+) -> None:
+    content = io.BytesIO(b"the first line\nthe second line")
+    content.seek(9)
+    imported = await client.import_document(content, uri="urn:x", collection=collection)
+    assert imported.document.size_bytes == 30
 
 
 async def test_a_large_document_that_the_server_has_is_not_sent_again(

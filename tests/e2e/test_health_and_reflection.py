@@ -99,6 +99,12 @@ async def test_reflection_describes_each_service(
     assert described[service]
 
 
+async def test_reflection_describes_what_errors_carry(channel: grpc.aio.Channel) -> None:
+    for name in ("ErrorInfo", "BadRequest", "RequestInfo", "ResourceInfo"):
+        call = ask_reflection(channel, REFLECTION[0], file_containing_symbol=f"google.rpc.{name}")
+        assert (await call.read()).file_descriptor_response.file_descriptor_proto
+
+
 async def test_reflection_can_be_switched_off(start: Callable[..., Any], failure_of: Any) -> None:
     server = start("--no-reflection")
     async with server.channel() as channel:

@@ -61,6 +61,28 @@ def test_import_is_recursive_and_of_unchanged_files_a_no_op(
     assert command(*arguments).stdout == "0 created, 1 replaced, 2 unchanged, 0 failed\n"
 
 
+def test_files_that_would_have_the_same_uri_are_refused_before_any_is_sent(
+    command: Callable[..., subprocess.CompletedProcess[str]], server: Any, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "same.md").write_text(f"# {name}")
+    flags = (*server.flags, "--collection=collisions")
+    done = command("import", "a", "b", "--base-uri=https://example.org/x", *flags)
+    assert done.returncode == 2
+    assert "would have the same URI, https://example.org/x/same.md" in done.stderr
+    assert command("documents", "list", *flags).returncode == 1  # the collection does not exist
+
+
+def test_wrong_options_are_told_once_and_before_anything_is_sent(
+    command: Callable[..., subprocess.CompletedProcess[str]], corpus: Path
+) -> None:
+    for option in ("--collection=My Notes", "--base-uri=no-uri"):
+        done = command("import", str(corpus / "en"), option, "--target=127.0.0.1:1")
+        assert done.returncode == 2
+        assert done.stderr.count("must be") == 1
+
+
 def test_a_base_uri_takes_the_place_of_the_path(
     command: Command, server: Any, tmp_path: Path
 ) -> None:
@@ -189,8 +211,8 @@ class VanishingFile:
         self._content = b""
         return count
 
-    def seek(self, position: int) -> int:
-        return position
+    def seek(self, *_where: int) -> int:
+        return 0
 
     def read(self, size: int) -> bytes:
         self._reads += 1

@@ -89,7 +89,7 @@ class Ledger:
 
 
 async def holds(client: AgentClient, word: str, version: Version) -> bool:
-    results = await client.search(word, max_results=3)
+    results = await client.search(word, page_size=3)
     found = {result.document.rpartition("/")[2] for result in results if word in result.text}
     assert found <= {version.id}
     return bool(found)

@@ -218,12 +218,9 @@ async def test_development_certificates_that_expired_are_renewed(
             await client.ask("anything?")
 
 
-def test_a_log_that_nobody_reads_any_more_does_not_stop_the_server(
-    command: Callable[..., subprocess.CompletedProcess[str]],
-    certs: Path,
-    tmp_path: Path,
-    corpus: Path,
-) -> None:
+@pytest.fixture
+def logging_to_us(certs: Path, tmp_path: Path, corpus: Path) -> Iterator[Any]:
+    """A server whose log is a pipe of the test's: its process, and its first lines."""
     program = "from kotaemon_grpc.cli import main; main()"
     process = subprocess.Popen(
         [
@@ -235,19 +232,35 @@ def test_a_log_that_nobody_reads_any_more_does_not_stop_the_server(
         stderr=subprocess.PIPE,
         text=True,
     )
-    try:
-        lines = (json.loads(line) for line in process.stdout)
-        serving = next(line for line in lines if line["event"] == "server.serving")
-        process.stdout.close()  # as "serve | head" does
-        for _ in range(2):
-            done = command("ask", STEPS, f"--target={serving['address']}", f"--certs={certs}")
-            assert (done.returncode, done.stderr) == (0, "")
-        process.terminate()
-        _, errors = process.communicate()
-        assert (process.returncode, errors) == (0, "")
-    finally:
-        process.kill()
-        process.communicate()
+    lines = (json.loads(line) for line in process.stdout)
+    yield process, next(line for line in lines if line["event"] == "server.serving")
+    process.kill()
+    process.communicate()
+
+
+def test_a_log_whose_reader_goes_away_costs_no_call(
+    command: Callable[..., subprocess.CompletedProcess[str]], logging_to_us: Any, certs: Path
+) -> None:
+    process, serving = logging_to_us
+    process.stdout.close()  # as "serve | head" does
+    for _ in range(2):
+        done = command("ask", STEPS, f"--target={serving['address']}", f"--certs={certs}")
+        assert (done.returncode, done.stderr) == (0, "")
+    process.terminate()
+    _, errors = process.communicate()
+    assert (process.returncode, errors) == (0, "")
+
+
+async def test_a_log_that_nobody_reads_holds_up_no_call_and_no_stop(
+    logging_to_us: Any, certs: Path
+) -> None:
+    process, serving = logging_to_us
+    tls = TlsFiles.in_directory(certs)
+    async with AgentClient(serving["address"], tls=tls, timeout_s=20) as client:
+        for _ in range(500):  # more lines than the pipe takes, as "serve | less" makes them
+            await client.ask(STEPS)
+    process.terminate()
+    assert await asyncio.to_thread(process.wait, 30) == 0
 
 
 @pytest.fixture
@@ -298,3 +311,35 @@ async def test_a_full_disk_is_told_to_callers_and_recovers(
     assert serving.errors == []
     (told,) = [line for line in serving.lines if line.get("reason") == "STORAGE_FULL"]
     assert told["level"] in {"warning", "error"}
+
+
+def test_a_data_directory_that_vanished_is_told_to_probes(start: Callable[..., Any]) -> None:
+    server = start()
+    host, _, port = server.operations_address.rpartition(":")
+    shutil.rmtree(server.data_dir)
+    with closing(http.client.HTTPConnection(host, int(port), timeout=30)) as connection:
+        connection.request("GET", "/readyz")
+        response = connection.getresponse()
+        assert response.status == 503
+        assert "vanished" in json.loads(response.read())["checks"]["store"]
+
+
+def test_a_server_without_a_standard_output_serves(
+    start: Callable[..., Any], certs: Path, tmp_path: Path
+) -> None:
+    del start
+    program = "from kotaemon_grpc.cli import main; main()"
+    flags = "--listen=127.0.0.1:0 --health-listen=127.0.0.1:0 --operations-listen=127.0.0.1:0"
+    done = subprocess.run(
+        [
+            *("sh", "-c", f'exec "$@" {flags} --data-dir=/dev/null/x >&-', "sh"),
+            *(sys.executable, "-c", program, "serve", f"--certs={certs}"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr

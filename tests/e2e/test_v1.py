@@ -270,6 +270,8 @@ async def test_a_chat_that_ends_at_once_is_a_chat_without_turns(agent: Agent) ->
         (QUESTION, {"k": "x" * 4097}, 'context["k"]'),
         (QUESTION, {"collection": "No Such"}, 'context["collection"]'),
         (QUESTION, {"conversation": "../x"}, 'context["conversation"]'),
+        (QUESTION, {"conversation": "-"}, 'context["conversation"]'),
+        (QUESTION, {"conversation": "conversations/-"}, 'context["conversation"]'),
         (QUESTION, {"language": "not a tag"}, 'context["language"]'),
     ],
 )

@@ -171,6 +171,34 @@ async def test_turns_are_listed_oldest_first_page_after_page(
     assert sizes == [2, 2, 1]
 
 
+async def test_a_page_has_a_hundred_turns_at_most(
+    conversations: stubs.ConversationServiceStub, agent: stubs.AgentServiceStub
+) -> None:
+    name = (await create(conversations)).name
+    says = [pb.ChatStreamRequest(start=pb.ChatStart(conversation=name))]
+    says += [pb.ChatStreamRequest(message=pb.ChatMessage(question=f"q{n}")) for n in range(101)]
+    async for _ in agent.ChatStream(iter(says)):
+        pass
+    sizes = {
+        page_size: len(
+            (
+                await conversations.ListTurns(pb.ListTurnsRequest(parent=name, page_size=page_size))
+            ).turns
+        )
+        for page_size in (0, 99, 100, 101, 2**31 - 1)
+    }
+    assert sizes == {0: 50, 99: 99, 100: 100, 101: 100, 2**31 - 1: 100}
+
+
+async def test_a_title_made_of_a_question_is_one_line_without_controls(
+    conversations: stubs.ConversationServiceStub, agent: stubs.AgentServiceStub
+) -> None:
+    request = pb.AskQuestionRequest(question="a\0b\n\x1b c?", conversation="conversations/-")
+    name = (await agent.AskQuestion(request)).conversation
+    kept = await conversations.GetConversation(pb.GetConversationRequest(name=name))
+    assert kept.conversation.title == "a b c?"
+
+
 async def test_a_page_token_works_for_its_own_list_alone(
     conversations: stubs.ConversationServiceStub,
     agent: stubs.AgentServiceStub,

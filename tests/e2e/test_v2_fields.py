@@ -39,6 +39,7 @@ BAD_URIS = [
     "relative/path.md", "//host/x", "no scheme", "http://h/a b", "http://h/\n", "http://[",
     "http://h/" + "a" * 2040,
 ]  # fmt: skip
+TITLES_WITH_CONTROLS = ["a\nb", "a\t", "\0", "\x1b[1m", "\x7f", "\x80", "\x9f"]
 BAD_SHA256 = ["0", "g" * 64, "0" * 63, "0" * 65, "é" * 64]
 
 
@@ -67,7 +68,8 @@ def rows() -> list[Any]:
     add("Conversation", "CreateConversation", "conversation_id",
         [create(conversation_id=bad) for bad in (*BAD_IDS, "-", "conversations/c")])  # fmt: skip
     add("Conversation", "CreateConversation", "conversation.title",
-        [create(conversation=pb.Conversation(title="t" * 257))])  # fmt: skip
+        [create(conversation=pb.Conversation(title=bad))
+         for bad in ("t" * 257, *TITLES_WITH_CONTROLS)])  # fmt: skip
     for method in ("Get", "Delete"):
         conversation = getattr(pb, f"{method}ConversationRequest")
         named = [conversation(name=bad) for bad in (*BAD_CONVERSATIONS, "", "conversations/-")]
@@ -86,8 +88,9 @@ def rows() -> list[Any]:
     add("Retrieval", "Search", "query", [search(query=bad) for bad in BAD_QUESTIONS])
     add("Retrieval", "Search", "collection",
         [search(query="q", collection=bad) for bad in BAD_COLLECTIONS])  # fmt: skip
-    add("Retrieval", "Search", "max_results",
-        [search(query="q", max_results=bad) for bad in (-1, 101, 2**31 - 1)])  # fmt: skip
+    add("Retrieval", "Search", "page_size", [search(query="q", page_size=-1)])
+    add("Retrieval", "Search", "page_token",
+        [search(query="q", page_token=bad) for bad in ("10", "a" * 30)])  # fmt: skip
 
     listing = pb.ListDocumentsRequest
     add("Document", "ListDocuments", "parent",
@@ -114,7 +117,7 @@ def known_of_documents() -> list[tuple[str, list[dict[str, Any]]]]:
     return [
         ("parent", [{"parent": bad} for bad in (*BAD_COLLECTIONS, "")]),
         ("document_id", [{"document_id": bad} for bad in BAD_IDS]),
-        ("document.title", documents(title=["t" * 513])),
+        ("document.title", documents(title=["t" * 513, *TITLES_WITH_CONTROLS])),
         ("document.uri", documents(uri=BAD_URIS)),
         ("document.mime_type", documents(mime_type=["text/html", "markdown", "TEXT/PLAIN"])),
     ]
@@ -160,7 +163,7 @@ async def test_what_is_just_within_the_constraints_is_taken(channel: grpc.aio.Ch
         context={f"{number:064d}": "x" * 4096 for number in range(32)},
     )
     assert (await stubs.AgentServiceStub(channel).AskQuestion(request)).answer.text
-    document = pb.Document(title="t" * 512, uri="urn:" + "a" * 2044)
+    document = pb.Document(title="\u00a0\u2028é" + "t" * 509, uri="urn:" + "a" * 2044)
     longest = pb.CreateDocumentRequest(
         parent="collections/" + "c" * 63, document_id="0" * 63, document=document, content=b"x"
     )

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import grpc
 
 
+BROAD = "the harbour and the boat"
+
+
 @pytest.fixture
 def retrieval(channel: grpc.aio.Channel) -> stubs.RetrievalServiceStub:
     return stubs.RetrievalServiceStub(channel)
@@ -41,9 +44,7 @@ async def test_the_right_document_comes_first(
 ) -> None:
     wrong = []
     for question in questions["answerable"]:
-        response = await retrieval.Search(
-            pb.SearchRequest(query=question["question"], max_results=1)
-        )
+        response = await retrieval.Search(pb.SearchRequest(query=question["question"], page_size=1))
         if not response.results[0].uri.endswith(f"/{question['document']}"):
             wrong.append(question["question"])
     assert len(wrong) <= 3, wrong
@@ -53,11 +54,49 @@ async def test_no_more_results_come_than_are_wanted(
     retrieval: stubs.RetrievalServiceStub,
 ) -> None:
     counts = []
-    for max_results in (1, 3, 0, 100):
-        request = pb.SearchRequest(query="the harbour and the boat", max_results=max_results)
+    for page_size in (1, 3, 0, 100, 101, 2**31 - 1):
+        request = pb.SearchRequest(query=BROAD, page_size=page_size)
         counts.append(len((await retrieval.Search(request)).results))
     assert counts[:3] == [1, 3, 10]
     assert 10 < counts[3] <= 100
+    assert counts[3:] == [counts[3]] * 3
+
+
+async def test_pages_joined_are_what_one_page_has(retrieval: stubs.RetrievalServiceStub) -> None:
+    whole = await retrieval.Search(pb.SearchRequest(query=BROAD, page_size=100))
+    assert whole.next_page_token == ""
+    found, sizes = [], []
+    request = pb.SearchRequest(query=BROAD, page_size=7)
+    while not sizes or request.page_token:
+        page = await retrieval.Search(request)
+        found += page.results
+        sizes.append(len(page.results))
+        request.page_token = page.next_page_token
+    assert found == list(whole.results)
+    assert set(sizes[:-1]) == {7}
+    exact = await retrieval.Search(pb.SearchRequest(query=BROAD, page_size=len(found)))
+    assert exact.next_page_token == ""
+
+
+async def test_a_page_token_works_for_its_own_search_alone(
+    retrieval: stubs.RetrievalServiceStub, channel: grpc.aio.Channel, failure_of: Any
+) -> None:
+    page = await retrieval.Search(pb.SearchRequest(query=BROAD, page_size=1))
+    token = page.next_page_token
+    documents = stubs.DocumentServiceStub(channel)
+    for call in (
+        retrieval.Search(pb.SearchRequest(query=f"{BROAD} ", page_token=token)),
+        retrieval.Search(
+            pb.SearchRequest(query=BROAD, collection="collections/other", page_token=token)
+        ),
+        retrieval.Search(pb.SearchRequest(query=BROAD, page_token=f"{token}A")),
+        documents.ListDocuments(
+            pb.ListDocumentsRequest(parent="collections/default", page_token=token)
+        ),
+    ):
+        failure = await failure_of(call)
+        assert failure.code == "INVALID_ARGUMENT"
+        assert list(failure.violations) == ["page_token"]
 
 
 async def test_what_is_in_no_document_is_not_found(

@@ -7,7 +7,6 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 from urllib.parse import urldefrag
 
-from kotaemon_grpc.core.ask import NEW_CONVERSATION
 from kotaemon_grpc.core.checks import Checks
 from kotaemon_grpc.core.model import DEFAULT_COLLECTION, Question, Scope, TextDelta
 from kotaemon_grpc.pb.v1 import agent_pb2 as pb
@@ -71,8 +70,7 @@ def question_from_pb(request: pb.QuestionRequest, caller: Caller) -> tuple[Quest
     collection = context.pop("collection", "").removeprefix(_COLLECTIONS)
     conversation = context.pop("conversation", "").removeprefix(_CONVERSATIONS)
     language = context.pop("language", "")
-    if conversation != NEW_CONVERSATION:
-        checks.optional_id('context["conversation"]', conversation)
+    checks.optional_id('context["conversation"]', conversation)
     question = Question(
         text=checks.question("query", request.query),
         scope=Scope(

@@ -58,13 +58,18 @@ def main() -> None:
     quiet_grpc_core(os.environ)
     try:
         status = _command.main(standalone_mode=False, prog_name="kotaemon-grpc")
+        if sys.stdout:
+            sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(_INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output has gone, as head does; nobody is left to tell.
+    except OSError as error:
+        # Our output: what is left of it must not fail again when Python ends. A reader that
+        # has gone, as head does, is told nothing; a full disk is another matter.
+        if not isinstance(error, BrokenPipeError):
+            click.echo(f"error: cannot write: {str(error.strerror).lower()}", err=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     except OperatorError as error:

@@ -36,10 +36,8 @@ def call(config: Config, use: Callable[[AgentClient], Awaitable[R]]) -> R:
     except UnavailableError as error:
         if error.reason:
             raise OperatorError(explain(error)) from error
-        raise OperatorError(
-            f"{explain(error)}; is a server running at {config.client.target}, and do both sides "
-            'use TLS? start one with "kotaemon-grpc serve", or name another with --target'
-        ) from error
+        _refuse_expired(config)
+        raise OperatorError(f"{explain(error)}; {_advice(error, config)}") from error
     except CallError as error:
         raise OperatorError(explain(error)) from error
     except ClientError as error:
@@ -54,14 +52,58 @@ def explain(error: CallError) -> str:
     return f"{line} (request {error.request_id})" if error.request_id else line
 
 
+def _advice(error: CallError, config: Config) -> str:
+    """Say what to do about a server that could not be reached, as far as gRPC tells why."""
+    message = error.message.lower()
+    if "certificate_verify_failed" in message:
+        return (
+            "the server's certificate is of another CA: give that CA with --certs or --ca, "
+            "and restart the server if its certificates were made anew"
+        )
+    if "refused" in message:
+        return (
+            f'no server listens at {config.client.target}: start one with "kotaemon-grpc serve", '
+            "or name another with --target"
+        )
+    if "closed" in message or "reset" in message:
+        return (
+            "the server hung up: it is stopping, or does not accept this client's certificate, "
+            "or one side uses TLS and the other does not"
+        )
+    return f"check --target, which is {config.client.target}"
+
+
 def _client(config: Config) -> AgentClient:
     settings = config.client
-    tls = None
-    if not settings.insecure:
-        defaults = TlsFiles.in_directory(config.tls.dir)
-        tls = TlsFiles(
-            ca=Path(settings.ca or defaults.ca),
-            certificate=Path(settings.certificate or defaults.certificate),
-            key=Path(settings.key or defaults.key),
-        )
-    return AgentClient(settings.target, tls=tls, timeout_s=settings.timeout_s)
+    return AgentClient(settings.target, tls=_tls(config), timeout_s=settings.timeout_s)
+
+
+def _tls(config: Config) -> TlsFiles | None:
+    settings = config.client
+    if settings.insecure:
+        return None
+    defaults = TlsFiles.in_directory(config.tls.dir)
+    return TlsFiles(
+        ca=Path(settings.ca or defaults.ca),
+        certificate=Path(settings.certificate or defaults.certificate),
+        key=Path(settings.key or defaults.key),
+    )
+
+
+def _refuse_expired(config: Config) -> None:
+    """Look for the reason that a server does not give: it hangs up on an expired certificate.
+
+    Raises:
+        OperatorError: the client's certificate or a CA of its bundle has expired.
+    """
+    # Here, because it takes a tenth of a second, and only a failed call has to.
+    from kotaemon_grpc.transport import certificate  # noqa: PLC0415
+
+    tls = _tls(config)
+    for path in (tls.certificate, tls.ca) if tls else ():
+        expires = min(each.not_valid_after_utc for each in certificate.load_all(path))
+        if expires <= certificate.utc_now():
+            raise OperatorError(
+                f"certificate {path} expired on {expires.date()}; "
+                'run "kotaemon-grpc certs init" or install a new one'
+            )

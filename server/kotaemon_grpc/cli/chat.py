@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kotaemon_grpc.cli.calls import call
+from kotaemon_grpc.cli.resources import collection_option, conversation_option
 from kotaemon_grpc.cli.settings import client_config, client_options
-from kotaemon_grpc.cli.show import sources_to_text
-from kotaemon_grpc.client import NEW_CONVERSATION, Answer, TextDelta
+from kotaemon_grpc.cli.show import printable, sources_to_text
+from kotaemon_grpc.client import Answer, TextDelta
+from kotaemon_grpc.core.limits import MAX_QUESTION_CHARS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,13 +26,9 @@ if TYPE_CHECKING:
 _READ_BYTES = 65536
 
 
-@click.command()
-@click.option("--collection", default="default", show_default=True, help="What is asked.")
-@click.option(
-    "--conversation",
-    metavar="NAME",
-    help='Go on with this one, as "conversations/abc". [a new one]',
-)
+@click.command(short_help="Hold a dialogue, a question a line.")
+@collection_option("What is asked.")
+@conversation_option
 @click.option("--language", default="", metavar="TAG", help='As "en" or "zh". [the question\'s]')
 @client_options
 def chat(**options: Any) -> int:
@@ -55,19 +53,22 @@ async def _talk(client: AgentClient, options: dict[str, Any]) -> None:
             line = await lines.next()
             if line is None:
                 return
-            if line.strip():
+            question = line.strip()
+            if len(question) > MAX_QUESTION_CHARS:
+                click.echo(f"a question has at most {MAX_QUESTION_CHARS} characters", err=True)
+            elif question:
                 answered.clear()
-                yield line.strip()
+                yield question
 
     conversation = ""
     async for event in client.chat(
         questions(),
-        collection=f"collections/{options['collection']}",
-        conversation=options["conversation"] or NEW_CONVERSATION,
+        collection=options["collection"],
+        conversation=options["conversation"],
         language=options["language"],
     ):
         if isinstance(event, TextDelta):
-            click.echo(event.text, nl=False)
+            click.echo(printable(event.text), nl=False)
         elif isinstance(event, Answer):
             conversation = event.conversation
             click.echo(f"\n{sources_to_text(event)}\n" if event.citations else "\n")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kotaemon_grpc.cli.calls import call
+from kotaemon_grpc.cli.resources import collection_option
 from kotaemon_grpc.cli.settings import client_config, client_options
-from kotaemon_grpc.cli.show import document_to_json
+from kotaemon_grpc.cli.show import document_to_json, printable
 
 if TYPE_CHECKING:
     from kotaemon_grpc.client import AgentClient, Document
@@ -21,7 +22,7 @@ def documents() -> None:
 
 
 @documents.command("list")
-@click.option("--collection", default="default", show_default=True, help="What is listed.")
+@collection_option("What is listed.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
 @client_options
 def list_(**options: Any) -> int:
@@ -29,7 +30,7 @@ def list_(**options: Any) -> int:
     config = client_config(options)
 
     async def use(client: AgentClient) -> None:
-        async for document in client.list_documents(f"collections/{options['collection']}"):
+        async for document in client.list_documents(options["collection"]):
             _print(document, as_json=options["as_json"])
 
     call(config, use)
@@ -64,7 +65,7 @@ def _print(document: Document, *, as_json: bool) -> None:
     else:
         click.echo(
             f"{document.name}\n"
-            f"  {document.title}  <{document.uri}>\n"
+            f"  {printable(document.title)}  <{document.uri}>\n"
             f"  {document.mime_type}, {document.size_bytes} bytes, "
             f"{document.passage_count} passages, {document.state}"
         )

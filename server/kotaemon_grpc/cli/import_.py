@@ -16,6 +16,7 @@ import click
 
 from kotaemon_grpc.cli import FAILED
 from kotaemon_grpc.cli.calls import call, explain
+from kotaemon_grpc.cli.resources import base_uri_option, collection_option
 from kotaemon_grpc.cli.settings import client_config, client_options
 from kotaemon_grpc.client import AuthenticationError, CallError, UnavailableError
 from kotaemon_grpc.core.errors import OperatorError
@@ -31,12 +32,8 @@ _CONCURRENT = 16  # the server commits what is waiting together
 
 @click.command("import")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
-@click.option("--collection", default="default", show_default=True, help="Where it goes.")
-@click.option(
-    "--base-uri",
-    metavar="URI",
-    help="What takes the place of PATH in a document's URI. [the file's own file: URI]",
-)
+@collection_option("Where it goes.")
+@base_uri_option
 @client_options
 def import_(**options: Any) -> int:
     """Import the Markdown and text files at and below each PATH.
@@ -45,13 +42,14 @@ def import_(**options: Any) -> int:
     stderr, the rest goes on, and the exit status is 1.
     """
     config = client_config(options)
-    run = _Run(collection=f"collections/{options['collection']}", base_uri=options["base_uri"])
+    run = _Run(collection=options["collection"], base_uri=options["base_uri"])
     found: list[FoundFile] = []
     for item in find_documents(options["paths"]):
         if isinstance(item, FoundFile):
             found.append(item)
         else:
             run.fail(item.path, item.reason)
+    run.refuse_collisions(found)
     if not found and not run.failed:
         raise OperatorError("no Markdown or text files there; name others")
     # Progress is for people: stdout has the result alone, and a log has no use for it.
@@ -79,7 +77,19 @@ class _Run:
         self.failed += 1
         # A file name may hold anything, line breaks too; a failure is one line.
         name = json.dumps(str(path), ensure_ascii=False)[1:-1]
-        click.echo(f"{name}: {reason}", err=True)
+        progress = "\r\x1b[K" if sys.stderr.isatty() else ""  # of which a failure takes the line
+        click.echo(f"{progress}{name}: {reason}", err=True)
+
+    def refuse_collisions(self, found: list[FoundFile]) -> None:
+        """Stop before anything is sent if one file would replace another."""
+        paths: dict[str, Path] = {}
+        for file in found:
+            other = paths.setdefault(self._uri_of(file), file.path)
+            if other.resolve() != file.path.resolve():
+                raise click.UsageError(
+                    f"{other} and {file.path} would have the same URI, {self._uri_of(file)}; "
+                    "import them one after the other with a --base-uri each"
+                )
 
     async def take_all(self, client: AgentClient, found: list[FoundFile]) -> None:
         places = asyncio.Semaphore(_CONCURRENT)

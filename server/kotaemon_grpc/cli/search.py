@@ -9,13 +9,14 @@ from typing import Any
 import click
 
 from kotaemon_grpc.cli.calls import NOTHING_FOUND, call
+from kotaemon_grpc.cli.resources import collection_option
 from kotaemon_grpc.cli.settings import client_config, client_options
-from kotaemon_grpc.cli.show import place_to_text
+from kotaemon_grpc.cli.show import place_to_text, printable
 
 
 @click.command()
 @click.argument("query")
-@click.option("--collection", default="default", show_default=True, help="What is searched.")
+@collection_option("What is searched.")
 @click.option(
     "--max-results", type=click.IntRange(1, 100), default=10, show_default=True, metavar="N"
 )
@@ -31,8 +32,8 @@ def search(**options: Any) -> int:
         config,
         lambda client: client.search(
             options["query"],
-            collection=f"collections/{options['collection']}",
-            max_results=options["max_results"],
+            collection=options["collection"],
+            page_size=options["max_results"],
         ),
     )
     for number, result in enumerate(results, 1):
@@ -40,5 +41,7 @@ def search(**options: Any) -> int:
             click.echo(json.dumps(asdict(result), ensure_ascii=False))
         else:
             place = place_to_text(result.title, result.uri, result.location)
-            click.echo(f"[{number}] {place}  ({result.score:.2f})\n{result.text.strip()}\n")
+            click.echo(
+                f"[{number}] {place}  ({result.score:.2f})\n{printable(result.text.strip())}\n"
+            )
     return 0 if results else NOTHING_FOUND

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from typing import Any
 
 import click
 
 from kotaemon_grpc.app import serve as run
 from kotaemon_grpc.cli.settings import config_options, load_config
+from kotaemon_grpc.telemetry.log_stream import LogStream
 from kotaemon_grpc.telemetry.logs import configure
 
 _FLAGS = {
@@ -25,7 +28,7 @@ _FLAGS = {
 }
 
 
-@click.command()
+@click.command(short_help="Start the server in the foreground.")
 @click.option("--listen", metavar="HOST:PORT", help="gRPC over mutual TLS. [127.0.0.1:50051]")
 @click.option(
     "--health-listen", metavar="HOST:PORT", help="gRPC health alone, plaintext. [127.0.0.1:50052]"
@@ -63,4 +66,8 @@ def serve(**options: Any) -> None:
     if not flags["documents.import_paths"]:
         flags["documents.import_paths"] = None
     config = load_config(options["config_file"], options["assignments"], flags)
-    asyncio.run(run(config, configure(config.log.level, config.log.format)))
+    # Without a standard output there is nobody to log to.
+    descriptor = sys.stdout.fileno() if sys.stdout else os.open(os.devnull, os.O_WRONLY)
+    with LogStream(descriptor) as stream:
+        log = configure(config.log.level, config.log.format, stream)
+        asyncio.run(run(config, log, dropped_lines=lambda: stream.dropped))

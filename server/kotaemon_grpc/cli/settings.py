@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kotaemon_grpc.config import Config, load
+from kotaemon_grpc.config import COMMAND_LINE, Config, load
+from kotaemon_grpc.core.errors import OperatorError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,4 +86,10 @@ def load_config(
         if not equals:
             raise click.BadParameter(f'"{assignment}" is not KEY=VALUE', param_hint="--set")
         given[key.strip()] = value
-    return load(file=file, environ=os.environ, flags=given)
+    try:
+        return load(file=file, environ=os.environ, flags=given)
+    except OperatorError as error:
+        # Settings that do not go together are no fault of one flag.
+        if re.match(rf"{COMMAND_LINE}: (?!\[)", str(error)):
+            raise click.UsageError(str(error)) from None
+        raise

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kotaemon_grpc.client import Answer, Document, Location
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def answer_to_json(answer: Answer) -> dict[str, Any]:
@@ -37,7 +40,12 @@ def sources_to_text(answer: Answer) -> str:
     return "\n".join(f"  [{number}] {place}" for number, place in enumerate(places, 1))
 
 
+def printable(text: str) -> str:
+    """Escape what a terminal would take for a command: controls but tab and line feed."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def place_to_text(title: str, uri: str, location: Location) -> str:
     """Name a place: title, headings and URI."""
     headings = [heading for heading in location.headings if heading != title]
-    return f"{' > '.join([title, *headings])}  <{uri}>"
+    return printable(f"{' > '.join([title, *headings])}  <{uri}>")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Self
 
@@ -11,11 +12,7 @@ import grpc
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from kotaemon_grpc.client import values
-from kotaemon_grpc.client.errors import (
-    CallError,
-    ConfigurationError,
-    error_from_rpc,
-)
+from kotaemon_grpc.client.errors import CallError, ConfigurationError, error_from_rpc
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 from kotaemon_grpc.pb.v2 import agent_pb2_grpc as stubs
 
@@ -28,6 +25,7 @@ DEFAULT_TARGET = "127.0.0.1:50051"
 DEFAULT_COLLECTION = "collections/default"
 NEW_CONVERSATION = "conversations/-"
 _CHUNK_BYTES = 256 * 1024  # few messages a file, and each far below the limit of 4 MiB
+_BYTES_A_SECOND = 1024 * 1024  # the slowest that an import may be on top of `timeout_s`
 _IMPORT_ATTEMPTS = 4  # an import can be repeated: it stores a document whole or not at all
 _MAX_RECEIVED_BYTES = 64 * 1024 * 1024  # what the server sends is bounded by the server
 
@@ -38,7 +36,8 @@ class AgentClient:
     Args:
         target: `host:port`, or any gRPC target.
         tls: the files of mutual TLS; None speaks plaintext.
-        timeout_s: the deadline of each call that is not a dialogue, above 0.
+        timeout_s: the deadline of each call that is not a dialogue, above 0;
+            `import_document` has more.
 
     Raises:
         ConfigurationError: a file cannot be read, or a value cannot work.
@@ -147,14 +146,19 @@ class AgentClient:
                     yield event
 
     async def search(
-        self, query: str, *, collection: str = "", max_results: int = 0
+        self, query: str, *, collection: str = "", page_size: int = 0
     ) -> tuple[values.SearchResult, ...]:
-        """Find passages, best first; at most `max_results`, 1 to 100, or 0 for 10.
+        """Find passages, best first: the first page, of at most `page_size`.
+
+        Args:
+            query: 1 to 8,192 characters.
+            collection: the resource name of what is searched; empty for the default.
+            page_size: 1 to 100; more means 100, and 0 means 10.
 
         Raises:
             CallError: it failed.
         """
-        request = pb.SearchRequest(query=query, collection=collection, max_results=max_results)
+        request = pb.SearchRequest(query=query, collection=collection, page_size=page_size)
         with _translated_errors():
             response = await self._retrieval.Search(request, timeout=self._timeout_s)
         return tuple(values.result_from_pb(result) for result in response.results)
@@ -171,6 +175,8 @@ class AgentClient:
     ) -> values.Imported:
         """Create or replace a document; content that the server has is not sent.
 
+        The deadline is `timeout_s` and one second more for each MiB of the content.
+
         Args:
             content: a seekable file; it is read twice or more, in pieces.
             uri: where it comes from; the id is derived from it if there is none.
@@ -183,9 +189,8 @@ class AgentClient:
             CallError: it failed.
             OSError: the content could not be read.
         """
-        sha256 = await asyncio.to_thread(
-            lambda: hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
-        )
+        sha256, size_bytes = await asyncio.to_thread(_measured, content)
+        timeout_s = self._timeout_s + size_bytes / _BYTES_A_SECOND
         header = pb.ImportDocumentHeader(
             parent=collection,
             document_id=document_id,
@@ -198,10 +203,12 @@ class AgentClient:
             reraise=True,
         ):
             with attempt:
-                return await self._import(header, content)
+                return await self._import(header, content, timeout_s)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _import(self, header: pb.ImportDocumentHeader, content: IO[bytes]) -> values.Imported:
+    async def _import(
+        self, header: pb.ImportDocumentHeader, content: IO[bytes], timeout_s: float
+    ) -> values.Imported:
         unreadable: list[OSError] = []
 
         async def requests() -> AsyncIterator[pb.ImportDocumentRequest]:
@@ -216,7 +223,7 @@ class AgentClient:
 
         try:
             with _translated_errors():
-                response = await self._documents.ImportDocument(requests(), timeout=self._timeout_s)
+                response = await self._documents.ImportDocument(requests(), timeout=timeout_s)
         except asyncio.CancelledError:
             # gRPC cancels a call whose requests fail, and says no more of it.
             if unreadable:
@@ -262,6 +269,13 @@ class AgentClient:
         request = pb.DeleteDocumentRequest(name=name)
         with _translated_errors():
             await self._documents.DeleteDocument(request, timeout=self._timeout_s)
+
+
+def _measured(content: IO[bytes]) -> tuple[str, int]:
+    """Return the SHA-256 of a file, in hexadecimal digits, and its size in bytes."""
+    content.seek(0)
+    digest = hashlib.file_digest(content, "sha256")  # type: ignore[arg-type] # it wants a raw file
+    return digest.hexdigest(), content.seek(0, os.SEEK_END)
 
 
 def _is_lost(error: BaseException) -> bool:

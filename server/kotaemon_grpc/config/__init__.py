@@ -3,7 +3,7 @@
 Flags beat the environment, which beats the TOML file, which beats the defaults.
 """
 
-from kotaemon_grpc.config.load import ENVIRONMENT_PREFIX, load
+from kotaemon_grpc.config.load import COMMAND_LINE, ENVIRONMENT_PREFIX, load
 from kotaemon_grpc.config.tree import (
     TLS,
     Client,
@@ -18,6 +18,7 @@ from kotaemon_grpc.config.tree import (
 )
 
 __all__ = [
+    "COMMAND_LINE",
     "ENVIRONMENT_PREFIX",
     "TLS",
     "Client",

@@ -32,6 +32,10 @@ _SERVICE_LINK = re.compile(
 _PARSED = (bool, int, float, tuple[Path, ...])
 
 
+COMMAND_LINE = "command line"
+"""What a message about a flag begins with."""
+
+
 class _Setting(NamedTuple):
     """A value that a layer gives: `name` is its key as the layer spells it."""
 
@@ -137,7 +141,7 @@ def _from_flags(flags: Mapping[str, object], known: Mapping[str, Any]) -> Iterat
         if value is None or value == ():
             continue
         is_parsed = isinstance(value, str) and known.get(key) in _PARSED
-        yield _Setting(key, _parse(str(value)) if is_parsed else value, "command line", key)
+        yield _Setting(key, _parse(str(value)) if is_parsed else value, COMMAND_LINE, key)
 
 
 def _parse(text: str) -> Any:

@@ -20,7 +20,7 @@ from pydantic import (
 
 from kotaemon_grpc.transport.address import Address, parse_address
 
-_MAX_INT32 = 2**31 - 1  # the widest channel argument of gRPC
+_MAX_INT32 = 2**31 - 1  # of channel arguments of gRPC, and of offsets in the contract
 
 
 def _read_address(value: Any) -> Address:
@@ -153,7 +153,7 @@ class Documents(_Section):
     max_document_bytes: StrictInt = Field(
         default=64 * 1024 * 1024,
         ge=1,
-        le=2**40,
+        le=_MAX_INT32,
         description="the largest document that is accepted",
     )
     import_paths: tuple[Path, ...] = Field(

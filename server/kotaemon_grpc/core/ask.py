@@ -178,8 +178,7 @@ class _Kept:
         return await self._store.latest_turns(self._tenant, self.conversation, self._turns)
 
     async def add(self, turn: Turn) -> None:
-        if not self.conversation:
-            # Only now, so that a question that fails leaves nothing behind.
-            created = await self._store.create(self._tenant, self._new_id(), "")
-            self.conversation = created.id
-        await self._store.append(self._tenant, self.conversation, turn)
+        # Created with its first turn, so that a question that fails leaves nothing behind.
+        conversation = self.conversation or self._new_id()
+        await self._store.append(self._tenant, conversation, turn, create=not self.conversation)
+        self.conversation = conversation

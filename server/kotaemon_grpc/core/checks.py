@@ -14,17 +14,17 @@ from urllib.parse import urlsplit
 from kotaemon_grpc.core.errors import FieldViolation, InvalidArgument
 from kotaemon_grpc.core.limits import (
     DEFAULT_PAGE_SIZE,
-    DEFAULT_SEARCH_RESULTS,
     MAX_CONTEXT_ENTRIES,
     MAX_CONTEXT_KEY_CHARS,
     MAX_CONTEXT_VALUE_CHARS,
     MAX_LANGUAGE_CHARS,
     MAX_PAGE_SIZE,
     MAX_QUESTION_CHARS,
-    MAX_SEARCH_RESULTS,
     MAX_URI_CHARS,
 )
+from kotaemon_grpc.core.media_types import MEDIA_TYPES
 from kotaemon_grpc.core.model import DEFAULT_COLLECTION, RESOURCE_ID
+from kotaemon_grpc.core.titles import has_controls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 ID_FORM = (
     'must be 1 to 63 lower-case letters, digits, ".", "_" or "-", the first a letter or a digit'
 )
-MIME_TYPES = ("text/markdown", "text/plain")
 
 # RFC 5646, section 2.1, as far as it can be told without the registry.
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", re.ASCII)
@@ -66,9 +65,11 @@ class Checks:
         return text
 
     def text(self, field: str, text: str, max_chars: int) -> str:
-        """Check an optional text."""
+        """Check an optional line of text, such as a title."""
         if len(text) > max_chars:
             self.violation(field, f"must be at most {max_chars} characters, not {len(text)}")
+        elif has_controls(text):
+            self.violation(field, "must have no control characters")
         return text
 
     def language(self, field: str, tag: str) -> str:
@@ -139,8 +140,8 @@ class Checks:
 
     def mime_type(self, field: str, mime_type: str) -> str:
         """Check an optional media type."""
-        if mime_type and mime_type not in MIME_TYPES:
-            self.violation(field, f"must be one of {', '.join(MIME_TYPES)}")
+        if mime_type and mime_type not in MEDIA_TYPES:
+            self.violation(field, f"must be one of {', '.join(MEDIA_TYPES)}")
         return mime_type
 
     def sha256(self, field: str, digest: str) -> str:
@@ -150,14 +151,10 @@ class Checks:
             self.violation(field, "must be 64 hexadecimal digits")
         return digest
 
-    def page_size(self, field: str, size: int) -> int:
+    def page_size(
+        self, field: str, size: int, *, most: int = MAX_PAGE_SIZE, default: int = DEFAULT_PAGE_SIZE
+    ) -> int:
         """Check the size of a page (AIP-158): 0 is the default, too many is the most."""
         if size < 0:
             self.violation(field, "must not be negative")
-        return min(size, MAX_PAGE_SIZE) or DEFAULT_PAGE_SIZE
-
-    def max_results(self, field: str, count: int) -> int:
-        """Check how many results are wanted: 0 is the default."""
-        if not 0 <= count <= MAX_SEARCH_RESULTS:
-            self.violation(field, f"must be 0 to {MAX_SEARCH_RESULTS}, not {count}")
-        return count or DEFAULT_SEARCH_RESULTS
+        return min(size, most) or default

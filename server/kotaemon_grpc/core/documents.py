@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from kotaemon_grpc.core.errors import (
     ResourceType,
 )
 from kotaemon_grpc.core.limits import MAX_TITLE_CHARS
+from kotaemon_grpc.core.media_types import PLAIN_TEXT, media_type_of
 from kotaemon_grpc.core.model import DocumentDraft, ImportOutcome, Page, ParsedDocument, Scope
 from kotaemon_grpc.core.names import collection_name, document_name
+from kotaemon_grpc.core.titles import title_from
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from kotaemon_grpc.core.ports import DocumentParser, DocumentStore, Spool
 
 _DERIVED_ID_DIGITS = 32  # 128 bits of a SHA-256: no two URIs meet by chance
-_MARKDOWN_ENDINGS = (".md", ".markdown")
+_LARGE_CHUNK_BYTES = 64 * 1024  # to hash more takes longer than to hand it to a thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,7 @@ class DocumentHeader:
         """Fill in the id, the URI and the media type, each by the contract's rule."""
         document_id = self.id or _id_of(self.uri)
         uri = self.uri or f"kotaemon:{document_name(self.scope.collection, document_id)}"
-        markdown = urlsplit(self.uri).path.lower().endswith(_MARKDOWN_ENDINGS)
-        mime_type = self.mime_type or ("text/markdown" if markdown else "text/plain")
+        mime_type = self.mime_type or media_type_of(urlsplit(self.uri).path) or PLAIN_TEXT
         return DocumentHeader(self.scope, document_id, self.title, uri, mime_type, self.sha256)
 
 
@@ -110,7 +112,10 @@ class Documents:
                 size_bytes += len(chunk)
                 if size_bytes > self._max_document_bytes:
                     raise ContentTooLarge(self._max_document_bytes)
-                digest.update(chunk)
+                if len(chunk) > _LARGE_CHUNK_BYTES:
+                    await asyncio.to_thread(digest.update, chunk)
+                else:
+                    digest.update(chunk)
                 await file.write(chunk)
             if header.sha256 not in ("", digest.hexdigest()):
                 raise InvalidArgument(
@@ -179,4 +184,4 @@ def _describes(header: DocumentHeader, stored: Document) -> bool:
 
 def _title_of(parsed: ParsedDocument, uri: str) -> str:
     last_part = unquote(uri.rstrip("/").replace(":", "/").rpartition("/")[2])
-    return (parsed.title or last_part)[:MAX_TITLE_CHARS]
+    return title_from(parsed.title, MAX_TITLE_CHARS) or title_from(last_part, MAX_TITLE_CHARS)

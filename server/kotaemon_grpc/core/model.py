@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
-from kotaemon_grpc.core.limits import DEFAULT_SEARCH_RESULTS
+from kotaemon_grpc.core.limits import DEFAULT_SEARCH_PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -162,12 +162,14 @@ class Query:
     Args:
         text: what is asked now.
         history: what was asked before, latest first; it supports `text` with less weight.
-        limit: at most so many hits, 1 to `limits.MAX_SEARCH_RESULTS`.
+        limit: at most so many hits, above 0.
+        offset: how many of the best passages are passed over, at least 0.
     """
 
     text: str
     history: tuple[str, ...] = ()
-    limit: int = DEFAULT_SEARCH_RESULTS
+    limit: int = DEFAULT_SEARCH_PAGE_SIZE
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +215,17 @@ class FinishReason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an answer took: tokens by the model's own count, and passages looked at."""
+    """What an answer took.
 
-    input_tokens: int = 0
-    output_tokens: int = 0
+    Args:
+        input_tokens: what a model read, by its own count; None if that is not known,
+            or no model was used.
+        output_tokens: what a model wrote, likewise.
+        passages: how many were looked at.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
     passages: int = 0
 
 

@@ -56,7 +56,9 @@ class PageTokens:
         return key.decode()
 
     def _tag(self, key: bytes, bound_to: tuple[str, ...]) -> bytes:
-        message = b"\0".join([*(part.encode() for part in bound_to), key])
+        # With its length before each part, none can be moved into its neighbour.
+        parts = [*(part.encode() for part in bound_to), key]
+        message = b"".join(len(part).to_bytes(8) + part for part in parts)
         return hmac.digest(self._key, message, hashlib.sha256)[:_TAG_BYTES]
 
 

@@ -67,7 +67,7 @@ class Retriever(Protocol):
     """Finds passages."""
 
     async def retrieve(self, scope: Scope, query: Query) -> Retrieval:
-        """Find the passages of the scope that fit best. None fit: no hits."""
+        """Find the passages of the scope that fit best. None fit, or no more: no hits."""
         ...
 
 
@@ -94,13 +94,17 @@ class ConversationStore(Protocol):
         """Delete a conversation and its turns; False if there is none."""
         ...
 
-    async def append(self, tenant: str, conversation_id: str, turn: Turn) -> Turn:
+    async def append(
+        self, tenant: str, conversation_id: str, turn: Turn, *, create: bool = False
+    ) -> Turn:
         """Add a turn at the end and return it with its number; the number given is not read.
 
-        The first turn gives a conversation without a title one.
+        The first turn gives a conversation without a title one. With `create`, the
+        conversation comes into being with the turn: both are stored, or neither.
 
         Raises:
-            NotFound: the conversation does not exist.
+            NotFound: the conversation does not exist, and `create` is false.
+            AlreadyExists: the conversation exists, and `create` is true.
         """
         ...
 

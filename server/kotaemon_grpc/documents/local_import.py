@@ -40,9 +40,10 @@ async def import_paths(documents: Documents, scope: Scope, paths: Iterable[Path]
         async with places:
             try:
                 outcome = await _import_file(documents, scope, found)
-            except (AgentError, OSError) as error:
-                reason = error.strerror if isinstance(error, OSError) else str(error)
-                report.failures.append((str(found.path), str(reason).lower()))
+            except AgentError as error:
+                report.failures.append((str(found.path), str(error)))
+            except OSError as error:
+                report.failures.append((str(found.path), str(error.strerror).lower()))
             else:
                 report.outcomes[outcome] += 1
 

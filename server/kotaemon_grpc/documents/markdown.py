@@ -21,6 +21,18 @@ SEGMENT_CHARS = 32 * 1024
 MAX_LINE_CHARS = 16 * 1024
 """A longer line is taken as a paragraph, unparsed."""
 
+_MAX_DENSE_CHARS = 4 * 1024
+_MIN_LINE_CHARS = 6
+_MAX_SHARES = {"|": 2 / 5, "[": 1 / 2, ">": 1 / 4, "-": 1 / 2}
+"""What marks may take of a part that is longer than that, for it to be parsed.
+
+Worst cases took 5 to 15 seconds a megabyte.
+"""
+
+_MAX_HEADING_CHARS = 120
+"""A heading is repeated with each passage below it: a longer one is cut."""
+
+_COMMENTS = re.compile(r"\s*(?:<!--(?:(?!-->).)*-->\s*)+", re.DOTALL)
 _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 _FRONT_MATTER = re.compile(r"---[ \t]*\r?\n(?:.*\n)*?(?:---|\.\.\.)[ \t]*(?:\r?\n|$)")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
@@ -45,7 +57,7 @@ class MarkdownReader:
         """Give the blocks of a text in order. Front matter, comments and rules are none."""
         for start, end in _segments(text):
             segment = text[start:end]
-            if _is_long_line(segment):
+            if _is_long_line(segment) or _is_dense(segment):
                 yield Block(self._section, self._path(), start, end)
             else:
                 yield from self._parsed(segment, start)
@@ -62,7 +74,7 @@ class MarkdownReader:
                 continue
             start, end = (starts[min(line, len(starts) - 1)] for line in token.map)
             content = segment[start:end]
-            if token.type == "hr" or content.lstrip().startswith("<!--"):
+            if token.type == "hr" or _COMMENTS.fullmatch(content):
                 continue
             # The first line keeps its indentation: in code it has a meaning.
             end -= len(content) - len(content.rstrip())
@@ -72,7 +84,7 @@ class MarkdownReader:
     def _enter(self, level: int, heading: str) -> None:
         self._section += 1
         kept = {at: h for at, h in self._headings.items() if at < level}
-        self._headings = kept | ({level: heading} if heading else {})
+        self._headings = kept | ({level: heading[:_MAX_HEADING_CHARS]} if heading else {})
         self.title = self.title or heading
 
     def _path(self) -> tuple[str, ...]:
@@ -80,13 +92,24 @@ class MarkdownReader:
 
     def _text_of(self, heading: Token) -> str:
         """Return a heading's words without their markup."""
-        (inline,) = self._inline.parseInline(heading.content[: 4 * MAX_TITLE_CHARS])
+        (inline,) = self._inline.parseInline(heading.content[:MAX_TITLE_CHARS])
         words = "".join(
             " " if t.type in ("softbreak", "hardbreak") else t.content
             for t in inline.children or ()
             if t.type != "html_inline"
         )
         return " ".join(words.split())[:MAX_TITLE_CHARS]
+
+
+def _is_dense(segment: str) -> bool:
+    """Tell whether a part has more structure than a text would, and costs far more to parse."""
+    size = len(segment)
+    if size <= _MAX_DENSE_CHARS:
+        return False
+    lines = segment.count("\n") - segment.count("\n\n")  # that are not blank
+    return lines * _MIN_LINE_CHARS > size or any(
+        segment.count(mark) > share * size for mark, share in _MAX_SHARES.items()
+    )
 
 
 def _is_long_line(segment: str) -> bool:

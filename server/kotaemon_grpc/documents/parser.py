@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from kotaemon_grpc.core.errors import FieldViolation, InvalidArgument, StorageUnavailable
+from kotaemon_grpc.core.media_types import MARKDOWN, MEDIA_TYPES
 from kotaemon_grpc.core.model import ParsedDocument
 from kotaemon_grpc.documents.blocks import plain_blocks
 from kotaemon_grpc.documents.decoding import decode
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kotaemon_grpc.core.model import Passage
+
+
+MAX_MARKDOWN_CHARS = 4 * 1024 * 1024
+"""A longer text is read as plain text: the worst of it would take a thread for minutes."""
 
 
 class TextParser:
@@ -54,13 +59,13 @@ def parse_text(text: str, mime_type: str) -> ParsedDocument:
     """
     title = ""
     found: tuple[Passage, ...] = ()
-    if mime_type == "text/markdown":
+    if mime_type == MARKDOWN and len(text) <= MAX_MARKDOWN_CHARS:
         reader = MarkdownReader()
         found = tuple(passages(text, reader.blocks(text)))
         title = reader.title
-    elif mime_type != "text/plain":
+    elif mime_type not in MEDIA_TYPES:
         raise InvalidArgument(
-            FieldViolation("content", "must be of the type text/markdown or text/plain")
+            FieldViolation("content", f"must be of the type {' or '.join(MEDIA_TYPES)}")
         )
     # Markdown of nothing but headings is read as it stands.
     return ParsedDocument(title, found or tuple(passages(text, plain_blocks(text))))

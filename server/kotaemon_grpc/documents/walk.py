@@ -8,15 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kotaemon_grpc.core.media_types import ENDINGS, media_type_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-_MIME_TYPES = {
-    ".md": "text/markdown",
-    ".markdown": "text/markdown",
-    ".txt": "text/plain",
-    ".text": "text/plain",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +37,6 @@ class Unreadable:
 
     path: Path
     reason: str
-
-
-def mime_type_of(name: str) -> str | None:
-    """Return the media type that the ending of a file name stands for, or None."""
-    return _MIME_TYPES.get(os.path.splitext(name)[1].lower())  # noqa: PTH122 - also takes a URI's last part
 
 
 def find_documents(paths: Iterable[Path | str]) -> Iterator[FoundFile | Unreadable]:
@@ -84,16 +74,16 @@ def _visit(
 
 def _children(directory: Path) -> Iterator[Path]:
     for child in directory.iterdir():
-        if not child.name.startswith(".") and (mime_type_of(child.name) or child.is_dir()):
+        if not child.name.startswith(".") and (media_type_of(child.name) or child.is_dir()):
             yield child
 
 
 def _file(path: Path, root: Path, status: os.stat_result) -> Iterator[FoundFile | Unreadable]:
-    mime_type = mime_type_of(path.name)
+    mime_type = media_type_of(path.name)
     if not stat.S_ISREG(status.st_mode):
         yield Unreadable(path, "not a regular file")
     elif mime_type is None:
-        endings = " ".join(_MIME_TYPES)
+        endings = " ".join(ENDINGS)
         yield Unreadable(path, f"not a supported kind of file; supported are {endings}")
     elif not os.access(path, os.R_OK):
         yield Unreadable(path, "permission denied")

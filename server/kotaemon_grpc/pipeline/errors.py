@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from kotaemon_grpc.core.errors import (
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 MAX_DETAILS_BYTES = 4096
 """Trailers are dropped at random from 8 KB on; this leaves room for the rest of them."""
+
+_RETRY_DELAY_S = 1  # as often as the store itself tries again
 
 _CODES_AND_REASONS = {
     InvalidArgument: (grpc.StatusCode.INVALID_ARGUMENT, Reason.INVALID_FIELD),
@@ -99,6 +102,8 @@ def _details(error: Exception, reason: Reason, request_id: str) -> Iterator[Mess
                 subject="document", description=str(error)
             )
             yield error_details_pb2.QuotaFailure(violations=[violation])
+        case StorageUnavailable():
+            yield error_details_pb2.RetryInfo(retry_delay=Duration(seconds=_RETRY_DELAY_S))
         case StorageFull():
             violation = error_details_pb2.QuotaFailure.Violation(
                 subject="storage", description=str(error)

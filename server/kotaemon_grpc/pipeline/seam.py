@@ -10,6 +10,7 @@ that a stage can look up by the method is looked up then.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import uuid
 from contextlib import aclosing
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 MAX_REQUEST_ID_CHARS = 128
 
+_REQUEST_ID = re.compile(r"[\x21-\x7e]+")  # visible ASCII, RFC 9110, section 5.5
 _TYPES = {
     (False, False): names.TYPE_UNARY,
     (True, False): names.TYPE_CLIENT_STREAM,
@@ -191,7 +193,8 @@ class _Wrapped:
     def _start(self, context: grpc.aio.ServicerContext) -> Call:
         request_id = ""
         for key, value in context.invocation_metadata() or ():
-            if key == REQUEST_ID and isinstance(value, str):
+            # What cannot stand in a header would fail on its way back.
+            if key == REQUEST_ID and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
                 request_id = value[:MAX_REQUEST_ID_CHARS]
         call = Call(
             method=self._method,
@@ -248,6 +251,8 @@ class _Wrapped:
     def _end(self, call: Call, code: grpc.StatusCode) -> None:
         for observer in self._reversed:
             observer.on_end(call, code)
+        # Its traceback refers to the call: together they would keep the request's bytes.
+        call.error = None
 
 
 async def _abort(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from kotaemon_grpc.core.model import Location
 from kotaemon_grpc.retrieval.analysis import terms
-from kotaemon_grpc.retrieval.coverage import LOOKED_AT, MIN_COVERAGE, coverage
+from kotaemon_grpc.retrieval.coverage import LOOKED_AT, is_covered
 from kotaemon_grpc.retrieval.folding import fold
 from kotaemon_grpc.retrieval.quantities import asks_for_quantity, has_quantity
 from kotaemon_grpc.retrieval.query import weighted_terms
@@ -63,6 +63,11 @@ class _Candidate:
     found: frozenset[str]
     score: float
 
+    @property
+    def is_whole_sentence(self) -> bool:
+        """Whether it says something on its own: no row of a table, no lead-in to a list."""
+        return self.kind is Kind.PROSE and not self.extract.text.endswith((":", "："))  # noqa: RUF001 - the Chinese colon
+
 
 def extracts(query: Query, retrieval: Retrieval) -> list[Extract]:
     """Choose up to three sentences that answer a query.
@@ -74,7 +79,7 @@ def extracts(query: Query, retrieval: Retrieval) -> list[Extract]:
         The sentences, or none if nothing that was found is about the query.
     """
     hits = retrieval.hits[:LOOKED_AT]
-    if not hits or coverage(query, retrieval) < MIN_COVERAGE:
+    if not hits or not is_covered(query, retrieval):
         return []
     weights = {t: w * retrieval.idf.get(t, 0.0) for t, w in weighted_terms(query).items()}
     candidates = _scored(query, hits, weights)
@@ -142,8 +147,9 @@ def _choose(candidates: list[_Candidate], weights: Mapping[str, float]) -> list[
             candidates,
             key=lambda c: c.score + NEW * sum(left.get(t, 0.0) for t in c.found) / total,
         )
-        candidates = [c for c in candidates if c is not best]
         chosen.append(best)
+        # What is added must be a sentence in its own right.
+        candidates = [c for c in candidates if c is not best and c.is_whole_sentence]
         for term in best.found:
             left.pop(term, None)
     return chosen

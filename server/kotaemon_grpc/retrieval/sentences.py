@@ -56,6 +56,7 @@ _ENDS = re.compile(
 )
 _WORD_BEFORE = re.compile(r"[^\s(\[“‘\"'（【「『]*$")
 _WORD_AFTER = re.compile(r"\s+[\"'“‘(\[*_`]*([^\W_]+)?")
+_OPENS_MARKUP = re.compile(r"\s+[`\[]")  # code and links begin a sentence in lower case too
 _ACRONYM = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]$")
 _STARTERS = frozenset(
     """
@@ -163,7 +164,7 @@ def _goes_on(block: str, stop: int, end: int) -> bool:
     following = (after[1] or "") if after else ""
     if stop and block[stop - 1].isspace():
         return False  # a full stop on its own
-    if following[:1].islower():
+    if following[:1].islower() and not _OPENS_MARKUP.match(block, end):
         return True
     if block[stop] != "." or block[stop : stop + 2] == "..":
         return False

@@ -1,41 +1,74 @@
-"""Where log lines go, and what becomes of those that cannot be written."""
+"""Where log lines go, without ever holding up a call."""
 
 from __future__ import annotations
 
 import io
 import os
-from typing import TextIO
+import queue
+import threading
+from typing import TYPE_CHECKING, Self, TextIO
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_MAX_WAITING = 10_000  # lines, some megabytes: a burst fits, a reader that stopped does not
+_LAST_LINES_S = 1.0  # how long the end waits for a reader
 
 
 class LogStream(io.TextIOBase, TextIO):
-    """stdout as a log: a reader that goes away or a full disk costs lines, not calls."""
+    """A file descriptor as a log, written by a thread of its own.
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    A reader that stopped, one that went away and a full disk cost lines, never
+    calls. Leaving the context writes what is waiting.
+
+    Attributes:
+        dropped: how many lines were lost.
+    """
+
+    def __init__(self, descriptor: int, max_waiting: int = _MAX_WAITING) -> None:
+        """Take the descriptor, and how many lines may wait to be written."""
+        self.dropped = 0
+        self._descriptor = descriptor
+        self._waiting: queue.Queue[str | None] = queue.Queue(max_waiting)
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._waiting.put(None, timeout=_LAST_LINES_S)
+        except queue.Full:
+            return  # nobody reads
+        self._thread.join(_LAST_LINES_S)
 
     def isatty(self) -> bool:
         """Tell whether people read along."""
-        return self._stream.isatty()
+        return os.isatty(self._descriptor)
 
     def write(self, text: str) -> int:
-        """Write a text, or lose it."""
+        """Queue a line, or lose it."""
         try:
-            return self._stream.write(text)
-        except OSError as error:
-            self._lose(error)
-            return len(text)
+            self._waiting.put_nowait(text)
+        except queue.Full:
+            self.dropped += 1
+        return len(text)
 
     def flush(self) -> None:
-        """Hand on what was written, or lose it."""
-        try:
-            self._stream.flush()
-        except OSError as error:
-            self._lose(error)
+        """Do nothing: lines are written as they come."""
 
-    def _lose(self, error: OSError) -> None:
-        """Go on. There is no other place to tell of it."""
-        if isinstance(error, BrokenPipeError):
-            # What is left in the buffer must not fail again when Python ends.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
+    def _run(self) -> None:
+        while (text := self._waiting.get()) is not None:
+            # A file name may hold what is not text.
+            line = text.encode(errors="backslashreplace")
+            try:
+                while line:
+                    line = line[os.write(self._descriptor, line) :]
+            except OSError:
+                self.dropped += 1

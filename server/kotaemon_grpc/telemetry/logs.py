@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
 import structlog
 
 from kotaemon_grpc.telemetry import names
-from kotaemon_grpc.telemetry.log_stream import LogStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +39,7 @@ def configure(level: Level, format: Format, stream: TextIO | None = None) -> Log
     Returns:
         A function that makes the logger of a part of the program, by its name.
     """
-    output = LogStream(sys.stdout if stream is None else stream)
+    output = sys.stdout if stream is None else stream
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,

@@ -6,16 +6,20 @@ the server is built.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
+from kotaemon_grpc.core.errors import AgentError
 from kotaemon_grpc.core.model import FinishReason
 from kotaemon_grpc.telemetry import names
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _METHOD_LABELS = (names.LABEL_TYPE, names.LABEL_SERVICE, names.LABEL_METHOD)
 _HANDLING_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -168,4 +172,30 @@ class Metrics:
                 index_lag,
             ),
         ):
-            Gauge(name, text, registry=self.registry).set_function(ask)
+            Gauge(name, text, registry=self.registry).set_function(_or_nan(ask))
+
+    def observe_log(self, dropped_lines: Callable[[], int]) -> None:
+        """Register what counts the log lines that were lost; once."""
+        self.registry.register(_DroppedLines(dropped_lines))
+
+
+class _DroppedLines(Collector):
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            names.LOG_LINES_DROPPED, "Log lines that nobody took in time.", value=self._count()
+        )
+
+
+def _or_nan(ask: Callable[[], float]) -> Callable[[], float]:
+    """Make a figure that cannot be had one that is not known: the others are needed then."""
+
+    def figure() -> float:
+        try:
+            return ask()
+        except AgentError:
+            return math.nan
+
+    return figure

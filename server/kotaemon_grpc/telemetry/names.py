@@ -19,6 +19,7 @@ DOCUMENTS: Final = "kotaemon_grpc_documents"
 PASSAGES: Final = "kotaemon_grpc_passages"
 INDEX_LAG: Final = "kotaemon_grpc_index_lag"
 ANSWERS: Final = "kotaemon_grpc_answers"
+LOG_LINES_DROPPED: Final = "kotaemon_grpc_log_lines_dropped"
 
 LABEL_TYPE: Final = "grpc_type"
 LABEL_SERVICE: Final = "grpc_service"

@@ -7,7 +7,8 @@ that serves nothing else.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kotaemon_grpc.transport.address import Address
 
 SERVICE_NAME = "grpc.health.v1.Health"
+_THREADS = 2
 _MAX_MESSAGE_BYTES = 4096
 _MAX_CONCURRENT_STREAMS = 100
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -52,6 +54,10 @@ class HealthReporter:
     def __init__(self) -> None:
         """Start with nothing known; use `create`."""
         self._servicer = _Servicer()
+        # For a server with threads. Its watches take none of them.
+        self._threaded = health.HealthServicer(
+            experimental_non_blocking=True, experimental_thread_pool=ThreadPoolExecutor(1)
+        )
         self._services: set[str] = {""}
 
     @classmethod
@@ -65,20 +71,28 @@ class HealthReporter:
         """Serve the health service on a server, before it is started."""
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
+    def add_to_threaded(self, server: grpc.Server) -> None:
+        """Serve the health service on a server that is not asynchronous."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._threaded, server)
+
     async def set_serving(self, services: Iterable[str]) -> None:
         """Say SERVING for these full service names and for the server as a whole."""
         self._services.update(services)
-        for service in self._services:
-            await self._servicer.set(service, _SERVING)
+        await self._set(_SERVING)
 
     async def set_not_serving(self) -> None:
         """Say NOT_SERVING for all services that were named so far."""
+        await self._set(_NOT_SERVING)
+
+    async def _set(self, status: Any) -> None:
         for service in self._services:
-            await self._servicer.set(service, _NOT_SERVING)
+            await self._servicer.set(service, status)
+            self._threaded.set(service, status)
 
     async def shut_down(self) -> None:
         """Say NOT_SERVING for ever: the first step of a drain, before calls are refused."""
         await self._servicer.enter_graceful_shutdown()
+        self._threaded.enter_graceful_shutdown()
 
     def end_watches(self) -> None:
         """End all open Watch calls with OK: call it right before `server.stop(grace)`."""
@@ -86,15 +100,20 @@ class HealthReporter:
 
 
 class HealthServer:
-    """A plaintext gRPC server that serves health checking and nothing else."""
+    """A plaintext gRPC server that serves health checking and nothing else.
+
+    It has threads and no loop: whoever reaches it needs no certificate, and a path
+    that is not UTF-8 ends a server of `grpc.aio` (seen in grpcio 1.85.1).
+    """
 
     def __init__(self, address: Address, reporter: HealthReporter) -> None:
         """Take the address to listen on and the state to tell."""
         self._address = address
-        self._server = grpc.aio.server(
-            options=server_options(_MAX_MESSAGE_BYTES, _MAX_CONCURRENT_STREAMS)
+        self._server = grpc.server(
+            ThreadPoolExecutor(_THREADS, thread_name_prefix="health"),
+            options=server_options(_MAX_MESSAGE_BYTES, _MAX_CONCURRENT_STREAMS),
         )
-        reporter.add_to(self._server)
+        reporter.add_to_threaded(self._server)
 
     async def start(self) -> Address:
         """Listen and serve; return the address with its port.
@@ -103,9 +122,9 @@ class HealthServer:
             OperatorError: the address cannot be had.
         """
         bound = bind_plaintext(self._server, self._address, flag="--health-listen")
-        await self._server.start()
+        self._server.start()
         return bound
 
     async def stop(self) -> None:
         """Stop at once: it is the last to go."""
-        await self._server.stop(None)
+        await asyncio.to_thread(self._server.stop(None).wait)

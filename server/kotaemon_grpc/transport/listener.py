@@ -78,7 +78,9 @@ def bind(
     return _bind(server, address, credentials, flag)
 
 
-def bind_plaintext(server: grpc.aio.Server, address: Address, *, flag: str) -> Address:
+def bind_plaintext(
+    server: grpc.aio.Server | grpc.Server, address: Address, *, flag: str
+) -> Address:
     """Bind a port that carries no user data in plaintext, on any address.
 
     Raises:
@@ -88,7 +90,7 @@ def bind_plaintext(server: grpc.aio.Server, address: Address, *, flag: str) -> A
 
 
 def _bind(
-    server: grpc.aio.Server,
+    server: grpc.aio.Server | grpc.Server,
     address: Address,
     credentials: grpc.ServerCredentials | None,
     flag: str,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeAlias
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     Check: TypeAlias = Callable[[], str]
 
+_LOGGER = logging.getLogger(__name__)
 _OK = "ok"
 _TEXT = "text/plain; charset=utf-8"
 _MAX_HEAD_BYTES = 16 * 1024
@@ -106,6 +108,11 @@ class Operations:
                     reply = await self._reply(await _read_request(connection, reader))
                 except h11.RemoteProtocolError as error:
                     reply = _Reply(HTTPStatus(error.error_status_hint))
+                except ConnectionError:
+                    raise
+                except Exception:
+                    _LOGGER.exception("a page of the operations port failed")
+                    reply = _Reply(HTTPStatus.INTERNAL_SERVER_ERROR)
                 # h11 leaves out the body that a HEAD must not have.
                 for event in (reply.response(), h11.Data(reply.body), h11.EndOfMessage()):
                     writer.write(connection.send(event) or b"")

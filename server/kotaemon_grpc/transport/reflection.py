@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
+from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def _pool(names: Iterable[str], copies: Mapping[str, str]) -> _Pool:
     generated = descriptor_pool.Default()
     pool = descriptor_pool.DescriptorPool()
     added: set[str] = set()
+    # What errors carry is in no file of a service, but a client has to read it.
+    _add(pool, error_details_pb2.DESCRIPTOR, added)
     for name in sorted(names):
         file = generated.FindFileContainingSymbol(copies.get(name, name))
         _add(pool, file, added)

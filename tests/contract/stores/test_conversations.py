@@ -48,6 +48,37 @@ async def test_turns_come_back_as_they_were(store: Any, turn: Any) -> None:
     assert conversation.updated_at == second.created_at
 
 
+async def test_a_conversation_can_come_into_being_with_its_first_turn(
+    store: Any, turn: Any
+) -> None:
+    first = await store.conversations.append("acme", "talk", turn("where is it?", 1), create=True)
+    assert first == replace(turn("where is it?", 1), number=1)
+    made = await store.conversations.get("acme", "talk")
+    assert (made.title, made.turn_count) == ("where is it?", 1)
+    assert made.created_at == made.updated_at == first.created_at
+    assert await store.conversations.append("acme", "talk", turn("when?"))
+
+
+async def test_a_conversation_that_exists_is_not_created_by_a_turn(store: Any, turn: Any) -> None:
+    made = await store.conversations.create("acme", "talk", "Gates")
+    with pytest.raises(AlreadyExists):
+        await store.conversations.append("acme", "talk", turn("where?"), create=True)
+    assert await store.conversations.get("acme", "talk") == made
+    assert list(await store.conversations.turns("acme", "talk", after=0, limit=5)) == []
+
+
+async def test_nothing_is_left_of_a_conversation_whose_first_turn_fails(
+    store: Any, turn: Any
+) -> None:
+    # A lone surrogate is no text that any store can keep.
+    broken = turn("\ud800")
+    with pytest.raises(Exception, match="surrogates"):
+        await store.conversations.append("acme", "talk", broken, create=True)
+    assert await store.conversations.get("acme", "talk") is None
+    assert (await store.conversations.list("acme", after="", limit=5)).items == ()
+    assert (await store.conversations.append("acme", "talk", turn("a"), create=True)).number == 1
+
+
 async def test_turns_are_paged_and_the_latest_are_given_in_order(store: Any, turn: Any) -> None:
     await store.conversations.create("acme", "talk", "")
     for number in range(1, 6):

@@ -57,6 +57,20 @@ async def test_there_are_no_more_hits_than_the_limit(filled: Any, draft: Any) ->
         assert len(hits) == limit
 
 
+async def test_the_best_can_be_passed_over(filled: Any, draft: Any) -> None:
+    for number in range(30):
+        text = "a backup" + " of things" * (number % 3)
+        await filled.documents.put(HERE, draft(f"copy{number}", text), replace=False)
+    whole = (await filled.retriever.retrieve(HERE, Query("backup", limit=50))).hits
+    assert len(whole) == 31
+    for limit in (1, 4, 31):
+        paged = []
+        for offset in range(0, 40, limit):
+            query = Query("backup", limit=limit, offset=offset)
+            paged += (await filled.retriever.retrieve(HERE, query)).hits
+        assert tuple(paged) == whole
+
+
 async def test_deleted_passages_make_room_for_the_next_best(filled: Any, draft: Any) -> None:
     for number in range(8):
         await filled.documents.put(HERE, draft(f"copy{number}", "a backup"), replace=False)

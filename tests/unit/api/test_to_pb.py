@@ -44,6 +44,15 @@ def test_an_answer_has_all_its_parts() -> None:
     assert citation.score == 0.5
 
 
+def test_tokens_that_are_not_known_are_absent_and_none_is_not() -> None:
+    unknown = to_pb.answer_to_pb(Answer("", (), FinishReason.ANSWERED)).usage
+    assert not unknown.HasField("input_tokens")
+    assert not unknown.HasField("output_tokens")
+    none = to_pb.answer_to_pb(Answer("", (), FinishReason.ANSWERED, Usage(0, 0))).usage
+    assert none.HasField("input_tokens")
+    assert none.HasField("output_tokens")
+
+
 @pytest.mark.parametrize("reason", FinishReason)
 def test_every_finish_reason_has_its_name(reason: FinishReason) -> None:
     message = to_pb.answer_to_pb(Answer("", (), reason))

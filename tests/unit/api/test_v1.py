@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from kotaemon_grpc.api.v1 import question_from_pb, reference_of
-from kotaemon_grpc.core.ask import NEW_CONVERSATION
 from kotaemon_grpc.core.model import Caller, Citation, DocumentRef, Location, Scope
 from kotaemon_grpc.pb.v1 import agent_pb2 as pb
 
@@ -30,14 +29,14 @@ def test_a_reference_is_the_uri_with_the_place_as_its_fragment(uri: str, referen
 def test_the_keys_that_have_a_meaning_are_not_passed_to_the_engine() -> None:
     context = {
         "collection": "collections/c",
-        "conversation": "conversations/-",
+        "conversation": "conversations/talk",
         "language": "de",
         "other": "x",
     }
     question, conversation = question_from_pb(
         pb.QuestionRequest(query="why?", context=context), CALLER
     )
-    assert conversation == NEW_CONVERSATION
+    assert conversation == "talk"
     assert question.scope == Scope("acme", "c")
     assert (question.language, question.context) == ("de", {"other": "x"})
 

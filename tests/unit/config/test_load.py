@@ -211,6 +211,13 @@ def test_flags_may_be_text_in_the_syntax_of_the_environment() -> None:
     assert "should be a valid integer" in _error(flags={"documents.max_document_bytes": "big"})
 
 
+def test_no_document_may_be_larger_than_an_offset_can_say() -> None:
+    flags = {"documents.max_document_bytes": 2**31 - 1}
+    assert load(file=None, environ={}, flags=flags).documents.max_document_bytes == 2**31 - 1
+    message = _error(flags={"documents.max_document_bytes": 2**31})
+    assert "less than or equal to 2147483647" in message
+
+
 def test_a_certificate_without_a_key_is_an_error() -> None:
     message = _error(environ={"KOTAEMON_GRPC_TLS__CERTIFICATE": "a.pem"})
     assert message == 'environment: [tls] is not valid: "tls.certificate" needs "tls.key" beside it'

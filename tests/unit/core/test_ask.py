@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kotaemon_grpc.core.ask import NEW_CONVERSATION, Asking
-from kotaemon_grpc.core.errors import AlreadyExists, NotFound, ResourceType
+from kotaemon_grpc.core.errors import AlreadyExists, NotFound, ResourceType, StorageFull
 from kotaemon_grpc.core.model import (
     Answer,
     AnswerCompleted,
@@ -62,6 +62,7 @@ class FakeConversations:
 
     def __init__(self) -> None:
         self.turns: dict[tuple[str, str], list[Turn]] = {}
+        self.full = False
 
     async def create(self, tenant: str, conversation_id: str, title: str) -> Conversation:
         if (tenant, conversation_id) in self.turns:
@@ -73,7 +74,13 @@ class FakeConversations:
         turns = self.turns.get((tenant, conversation_id))
         return None if turns is None else Conversation(conversation_id, "", len(turns), NOW, NOW)
 
-    async def append(self, tenant: str, conversation_id: str, turn: Turn) -> Turn:
+    async def append(
+        self, tenant: str, conversation_id: str, turn: Turn, *, create: bool = False
+    ) -> Turn:
+        if self.full:
+            raise StorageFull
+        if create:
+            await self.create(tenant, conversation_id, "")
         if (tenant, conversation_id) not in self.turns:
             raise NotFound(ResourceType.CONVERSATION, conversation_id)
         self.turns[tenant, conversation_id].append(turn)
@@ -145,6 +152,18 @@ async def test_a_new_conversation_comes_with_the_first_answer() -> None:
         ("b", "default", NOW),
     ]
     assert house.engine.histories == [[], ["a"]]
+
+
+async def test_a_first_turn_that_cannot_be_kept_leaves_the_conversation_new() -> None:
+    house = House()
+    dialogue = await house.asking.open(CALLER, NEW_CONVERSATION)
+    house.conversations.full = True
+    with pytest.raises(StorageFull):
+        await dialogue.answer(question("a"))
+    assert (dialogue.conversation, house.conversations.turns) == ("", {})
+    house.conversations.full = False
+    await dialogue.answer(question("a"))
+    assert list(house.conversations.turns) == [("acme", dialogue.conversation)]
 
 
 async def test_a_kept_conversation_is_seen_as_others_leave_it() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 from kotaemon_grpc.core.checks import Checks
@@ -49,9 +51,17 @@ def test_a_page_has_a_default_size_and_a_most(given: int, size: int) -> None:
     assert Checks().page_size("s", given) == size
 
 
-@pytest.mark.parametrize(("given", "count"), [(0, 10), (1, 1), (100, 100)])
-def test_results_have_a_default_count(given: int, count: int) -> None:
-    assert Checks().max_results("r", given) == count
+@pytest.mark.parametrize(("given", "size"), [(0, 3), (1, 1), (7, 7), (8, 7)])
+def test_a_list_may_have_a_default_and_a_most_of_its_own(given: int, size: int) -> None:
+    assert Checks().page_size("s", given, most=7, default=3) == size
+
+
+def test_a_line_of_text_has_no_control_characters() -> None:
+    checks = Checks()
+    for number in range(0x110000):
+        checks.text(f"{number:x}", chr(number), 1)
+    cc = [number for number in range(0x110000) if unicodedata.category(chr(number)) == "Cc"]
+    assert fields_of(checks) == [f"{number:x}" for number in cc]
 
 
 @pytest.mark.parametrize("tag", ["", "en", "zh-Hans", "de-CH-1996", "sr-Latn-RS", "x" * 8])

@@ -56,5 +56,6 @@ def test_a_key_cannot_be_moved_into_what_it_is_bound_to() -> None:
     token = TOKENS.encode("b", "list", "a")
     tag = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))[:16]
     forged = base64.urlsafe_b64encode(tag + b"a\0b").decode().rstrip("=")
-    assert refused(TOKENS, forged, "list", "") or refused(TOKENS, forged, "list")
+    assert refused(TOKENS, forged, "list")
+    assert refused(TOKENS, forged, "list", "")
     assert refused(TOKENS, forged, "list", "a")

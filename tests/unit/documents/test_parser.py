@@ -129,3 +129,34 @@ async def test_a_binary_and_an_unknown_type_are_refused(tmp_path: Path) -> None:
 async def test_a_file_that_is_gone_is_a_fault_of_the_store(tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailable):
         await TextParser().parse(tmp_path / "gone", "text/plain")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- a\n" * 20_000,
+        "a|a|" * 20_000 + "\n" + "-|-|" * 20_000 + "\n",
+        "# " + "[" * 400 + "\n\n",
+        ">" * 8_000 + "a\n" + "b\n\n" * 2_000,
+    ],
+)
+def test_markdown_that_would_take_a_parser_for_long_is_read_as_plain_text(text: str) -> None:
+    parsed = parse_text(text * (1 + 80_000 // len(text)), "text/markdown")
+    assert all(passage.location.headings == () for passage in parsed.passages[1:])
+
+
+def test_markdown_above_the_limit_is_read_as_plain_text() -> None:
+    text = "# Top\n\n" + "Some words that make a line of text.\n\n" * 120_000
+    assert parse_text(text, "text/markdown").passages[-1].location.headings == ()
+    assert parse_text(text[: len(text) // 2], "text/markdown").passages[-1].location.headings
+
+
+def test_a_heading_is_cut_to_what_its_passages_can_carry() -> None:
+    (passage,) = parse_text(f"# {'long ' * 100}\n\nText.", "text/markdown").passages
+    assert len(passage.location.headings[0]) == 120
+
+
+def test_what_stands_beside_a_comment_is_text() -> None:
+    text = "<!-- one --> <!-- two -->\n\n<!-- no --> The code is 4711.\n"
+    (passage,) = parse_text(text, "text/markdown").passages
+    assert "The code is 4711." in passage.text

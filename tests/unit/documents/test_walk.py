@@ -5,28 +5,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import pytest
-
-from kotaemon_grpc.documents.walk import FoundFile, Unreadable, find_documents, mime_type_of
+from kotaemon_grpc.documents.walk import FoundFile, Unreadable, find_documents
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("a.md", "text/markdown"),
-        ("A.MARKDOWN", "text/markdown"),
-        ("b.txt", "text/plain"),
-        ("b.text", "text/plain"),
-        ("b.pdf", None),
-        ("md", None),
-        ("", None),
-    ],
-)
-def test_the_ending_tells_the_type(name: str, expected: str | None) -> None:
-    assert mime_type_of(name) == expected
 
 
 def test_a_tree_is_walked_in_order_without_hidden_and_other_files(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 # ruff: noqa: RUF001 - Chinese punctuation is what this is about
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +140,16 @@ async def test_a_new_topic_leaves_the_old_one(retriever: Any) -> None:
 async def test_history_goes_to_retrieval_latest_first(retriever: Any) -> None:
     await ask(retriever, "And why?", "one", "two", "three", "four")
     assert retriever.queries[0].history == ("four", "three", "two")
+
+
+async def test_a_question_that_found_nothing_is_no_topic_to_come_back_to(retriever: Any) -> None:
+    unanswered = replace(
+        turn("Who is the president?"), answer=Answer("Nothing.", (), FinishReason.NOTHING_FOUND)
+    )
+    question = Question("And why?", SCOPE)
+    async for _ in LocalEngine(retriever).answer(question, [turn("one"), unanswered]):
+        pass
+    assert retriever.queries[0].history == ("one",)
 
 
 async def test_prose_is_preferred_to_headings_code_and_questions(retriever: Any) -> None:

@@ -44,7 +44,7 @@ ERRORS: list[tuple[Exception, str, Reason, str | None]] = [
     ),
     (ContentTooLarge(7), "RESOURCE_EXHAUSTED", Reason.DOCUMENT_TOO_LARGE, "QuotaFailure"),
     (StorageFull(), "RESOURCE_EXHAUSTED", Reason.STORAGE_FULL, "QuotaFailure"),
-    (StorageUnavailable(), "UNAVAILABLE", Reason.STORAGE_UNAVAILABLE, None),
+    (StorageUnavailable(), "UNAVAILABLE", Reason.STORAGE_UNAVAILABLE, "RetryInfo"),
     (ValueError("secret"), "INTERNAL", Reason.INTERNAL, None),
 ]
 

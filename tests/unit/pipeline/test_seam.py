@@ -39,6 +39,7 @@ class Recorder:
         self.told = told
         self.name = name
         self.calls: list[Call] = []
+        self.errors: list[BaseException | None] = []
         self.ended = asyncio.Queue[tuple[Call, grpc.StatusCode]]()
 
     def observer(self, method: Method) -> Recorder:
@@ -57,6 +58,7 @@ class Recorder:
 
     def on_end(self, call: Call, code: grpc.StatusCode) -> None:
         self.told.append(f"{self.name} end {code.name}")
+        self.errors.append(call.error)
         self.ended.put_nowait((call, code))
 
 
@@ -166,7 +168,18 @@ async def test_nothing_of_a_fault_reaches_the_caller(kind: str, failure_of: Any)
     assert SECRET not in told
     assert "ValueError" not in told
     call, _ = await recorder.ended.get()
-    assert (repr(call.error), call.reason) == (repr(ValueError(SECRET)), "INTERNAL")
+    assert ([repr(error) for error in recorder.errors], call.reason) == (
+        [repr(ValueError(SECRET))],
+        "INTERNAL",
+    )
+    assert call.error is None  # its traceback would keep the call, and the call its request
+
+
+@pytest.mark.parametrize("sent", ["a b", "   "])
+async def test_a_request_id_that_is_no_token_is_not_taken(sent: str, failure_of: Any) -> None:
+    async with serving(Servicer(ValueError())) as channel:
+        failure = await failure_of(call_of("unary", channel, metadata=(("x-request-id", sent),)))
+    assert failure.detail("RequestInfo").request_id not in {"", sent, sent.strip()}
 
 
 @pytest.mark.parametrize("kind", STREAMS)

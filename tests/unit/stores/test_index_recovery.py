@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,6 @@ from kotaemon_grpc.stores.sqlite import index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from kotaemon_grpc.stores.sqlite.store import SqliteStore
 
@@ -177,3 +177,37 @@ def assert_same(after: Retrieval, before: Retrieval) -> None:
     assert before.hits
     assert plain(after) == plain(before)
     assert after.idf == pytest.approx(before.idf)
+
+
+async def test_an_index_that_is_damaged_and_behind_is_made_anew_at_the_start(
+    filled: SqliteStore, open_store: Callable[[], SqliteStore], data_dir: Path, tmp_path: Path
+) -> None:
+    filled.close()
+    shutil.copytree(data_dir / "index", tmp_path / "older")
+    store = open_store()
+    await store.documents.delete(HERE, "d")
+    store.close()
+    shutil.rmtree(data_dir / "index")
+    shutil.copytree(tmp_path / "older", data_dir / "index")
+    for segment in index_of(data_dir).glob("*.term"):
+        segment.write_bytes(segment.read_bytes()[:10])
+    answered = await open_store().retriever.retrieve(HERE, QUERY)
+    assert {hit.document.id for hit in answered.hits} == {"a", "b", "c"}
+
+
+async def test_many_collections_do_not_hold_a_thread_each(
+    open_store: Callable[[], SqliteStore], draft: Any
+) -> None:
+    def threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))  # those of tantivy too
+
+    store = open_store()
+    before = threads()
+    for number in range(100):
+        scope = Scope("acme", f"c{number}")
+        await store.documents.put(scope, draft("a", f"gate {number}"), replace=False)
+    assert threads() - before < 100
+    for number in range(100):
+        scope = Scope("acme", f"c{number}")
+        (hit,) = (await store.retriever.retrieve(scope, Query("gate"))).hits
+        assert hit.passage.text == f"gate {number}"

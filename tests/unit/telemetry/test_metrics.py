@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from kotaemon_grpc.core.errors import StorageUnavailable
 from kotaemon_grpc.core.model import FinishReason
 from kotaemon_grpc.telemetry import names
 from kotaemon_grpc.telemetry.metrics import Metrics
@@ -75,3 +77,18 @@ def test_the_store_is_asked_at_each_scrape(registry: CollectorRegistry, metrics:
     assert registry.get_sample_value("kotaemon_grpc_documents") == 2
     assert registry.get_sample_value("kotaemon_grpc_passages") == 20
     assert registry.get_sample_value("kotaemon_grpc_index_lag") == 3
+
+
+def test_a_figure_that_cannot_be_had_leaves_the_others(registry: CollectorRegistry) -> None:
+    def broken() -> float:
+        raise StorageUnavailable
+
+    metrics = Metrics(registry)
+    metrics.observe_store(documents=broken, passages=lambda: 20, index_lag=lambda: 3)
+    assert math.isnan(registry.get_sample_value("kotaemon_grpc_documents"))
+    assert registry.get_sample_value("kotaemon_grpc_passages") == 20
+
+
+def test_lost_log_lines_are_counted(registry: CollectorRegistry) -> None:
+    Metrics(registry).observe_log(lambda: 7)
+    assert registry.get_sample_value("kotaemon_grpc_log_lines_dropped_total") == 7

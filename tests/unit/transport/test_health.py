@@ -61,18 +61,32 @@ async def test_a_shut_down_is_for_ever(stub: Any, reporter: HealthReporter) -> N
     assert await _status(stub) == NOT_SERVING
 
 
-async def test_a_watch_tells_changes_and_ends_when_told_to(
-    stub: Any, reporter: HealthReporter
-) -> None:
+async def test_a_watch_tells_changes(stub: Any, reporter: HealthReporter) -> None:
     watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=30)
     assert (await watch.read()).status == NOT_SERVING
     await reporter.set_serving([])
     assert (await watch.read()).status == SERVING
     await reporter.shut_down()
     assert (await watch.read()).status == NOT_SERVING
-    reporter.end_watches()
-    assert await watch.read() is grpc.aio.EOF
-    assert await watch.code() is grpc.StatusCode.OK
+
+
+async def test_a_watch_beside_other_services_ends_when_told_to(reporter: HealthReporter) -> None:
+    server = grpc.aio.server()
+    reporter.add_to(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=30)
+        assert (await watch.read()).status == NOT_SERVING
+        await reporter.set_serving([])
+        assert (await watch.read()).status == SERVING
+        await reporter.shut_down()
+        assert (await watch.read()).status == NOT_SERVING
+        reporter.end_watches()
+        assert await watch.read() is grpc.aio.EOF
+        assert await watch.code() is grpc.StatusCode.OK
+    await server.stop(None)
 
 
 async def test_a_watch_that_the_client_leaves_harms_nobody(

@@ -145,3 +145,21 @@ async def test_a_head_without_end_is_cut_off(bound: Address) -> None:
         reply = await reader.read()
     writer.close()
     assert reply.startswith(b"HTTP/1.1 431")
+
+
+async def test_a_page_that_fails_is_a_500_and_the_next_one_is_served() -> None:
+    failures = iter([RuntimeError("secret-123")])
+
+    def check() -> str:
+        for failure in failures:
+            raise failure
+        return ""
+
+    operations = Operations(Address("127.0.0.1", 0), CollectorRegistry(), {"storage": check})
+    bound = await operations.start()
+    async with aiohttp.ClientSession(f"http://{bound}") as session:
+        async with session.get("/readyz") as response:
+            assert (response.status, await response.text()) == (500, "")
+        async with session.get("/readyz") as response:
+            assert response.status == 200
+    await operations.stop()

@@ -63,7 +63,7 @@ class AgentService:
         turn_number = 0
         async for request in requests:
             match request.WhichOneof("request"):
-                case "start" if dialogue is None and start == pb.ChatStart():
+                case "start" if dialogue is None:
                     start = request.start
                     dialogue = await self._asking.open(caller, conversation_from_pb(start))
                 case "message":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kotaemon_grpc.api.v2.to_pb import conversation_to_pb, turn_to_pb
 from kotaemon_grpc.core.checks import Checks
-from kotaemon_grpc.core.limits import MAX_CONVERSATION_TITLE_CHARS
+from kotaemon_grpc.core.limits import MAX_CONVERSATION_TITLE_CHARS, MAX_TURNS_PAGE_SIZE
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class ConversationService:
         """List the turns of a conversation, oldest first."""
         checks = Checks()
         (conversation,) = checks.name("parent", request.parent, "conversations")
-        limit = checks.page_size("page_size", request.page_size)
+        limit = checks.page_size("page_size", request.page_size, most=MAX_TURNS_PAGE_SIZE)
         checks.done()
         page = await self._conversing.turns(
             caller, conversation, token=request.page_token, limit=limit

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kotaemon_grpc.api.v2.to_pb import hit_to_pb
 from kotaemon_grpc.core.checks import Checks
+from kotaemon_grpc.core.limits import DEFAULT_SEARCH_PAGE_SIZE, MAX_SEARCH_PAGE_SIZE
 from kotaemon_grpc.core.model import Query, Scope
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 
@@ -29,8 +30,15 @@ class RetrievalService:
         scope = Scope(caller.tenant, checks.collection("collection", request.collection))
         query = Query(
             text=checks.question("query", request.query),
-            limit=checks.max_results("max_results", request.max_results),
+            limit=checks.page_size(
+                "page_size",
+                request.page_size,
+                most=MAX_SEARCH_PAGE_SIZE,
+                default=DEFAULT_SEARCH_PAGE_SIZE,
+            ),
         )
         checks.done()
-        hits = await self._searching.search(scope, query)
-        return pb.SearchResponse(results=[hit_to_pb(hit) for hit in hits])
+        page = await self._searching.search(scope, query, token=request.page_token)
+        return pb.SearchResponse(
+            results=[hit_to_pb(hit) for hit in page.items], next_page_token=page.next_key
+        )

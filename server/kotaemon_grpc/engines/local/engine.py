@@ -55,7 +55,12 @@ class LocalEngine:
         Yields each sentence and then its citation. When the documents do not
         answer the question, a sentence says so in the question's language.
         """
-        earlier = [turn.question for turn in reversed(history)][:MAX_HISTORY]
+        # A question that found nothing is no topic to come back to.
+        earlier = [
+            turn.question
+            for turn in reversed(history)
+            if turn.answer.finish_reason is FinishReason.ANSWERED
+        ][:MAX_HISTORY]
         query = Query(text=question.text, history=tuple(earlier), limit=LOOKED_AT)
         retrieval = await self._retriever.retrieve(question.scope, query)
         # Takes some milliseconds: too long for the loop.

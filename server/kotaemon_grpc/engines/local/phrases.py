@@ -25,7 +25,7 @@ def nothing_found(language: str, question: str) -> str:
             without words here is answered in English.
         question: what was asked.
     """
-    primary = language.replace("_", "-").partition("-")[0].lower()
+    primary = language.partition("-")[0].lower()
     if not primary:
         letters = len(_LETTER.findall(question))
         primary = "zh" if 2 * len(_WIDE.findall(question)) > letters else "en"

@@ -368,7 +368,9 @@ class RetrievalServiceServicer(object):
     """
 
     def Search(self, request, context):
-        """Finds the passages of a collection that fit a query best, best first.
+        """Finds the passages of a collection that fit a query best, best first. The
+        first 1,000 can be paged through. A change of the collection between two
+        pages can move a passage from one to the other.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -455,8 +457,9 @@ class DocumentServiceServicer(object):
     """
 
     def CreateDocument(self, request, context):
-        """Creates a document from a single message. ALREADY_EXISTS when the id is
-        taken.
+        """Creates a document from a single message, of at most 4 MiB by default.
+        ALREADY_EXISTS when the id is taken. After RESOURCE_EXHAUSTED or
+        UNAVAILABLE the document may be stored: repeat with ImportDocument.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -465,7 +468,10 @@ class DocumentServiceServicer(object):
     def ImportDocument(self, request_iterator, context):
         """Creates or replaces a document that is sent in pieces: one "header", then
         any number of "chunk". A document whose content, title and URI are already
-        stored is not touched; the call then may end before all is sent.
+        stored is not touched; the call then may end before all is sent. The
+        content is text as in CreateDocumentRequest, of at most
+        documents.max_document_bytes, a setting of the server that is 64 MiB by
+        default. The call can be repeated: a document is stored once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

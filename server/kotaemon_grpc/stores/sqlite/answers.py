@@ -16,8 +16,11 @@ from kotaemon_grpc.core.model import (
     Usage,
 )
 
-_VERSION = 1
+_VERSION = 2
 """Of the form below. Raise it when a field changes its meaning, and go on reading the old ones."""
+
+_TOKENS = ("input_tokens", "output_tokens")
+"""Counts of a model. Version 1 wrote 0 where none was used, version 2 writes null."""
 
 
 def answer_to_json(answer: Answer) -> str:
@@ -46,13 +49,16 @@ def answer_from_json(text: str) -> Answer:
         ValueError: it is of a version that this server does not know.
     """
     plain = json.loads(text)
-    if plain["version"] != _VERSION:
-        raise ValueError(f"unknown version of a stored answer: {plain['version']}")
+    version, usage = plain["version"], plain["usage"]
+    if version not in (1, _VERSION):
+        raise ValueError(f"unknown version of a stored answer: {version}")
+    if version == 1:
+        usage = usage | {key: usage[key] or None for key in _TOKENS}
     return Answer(
         text=plain["text"],
         citations=tuple(_citation_from_plain(citation) for citation in plain["citations"]),
         finish_reason=FinishReason(plain["finish_reason"]),
-        usage=Usage(**plain["usage"]),
+        usage=Usage(**usage),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kotaemon_grpc.core.errors import AlreadyExists, NotFound, ResourceType
 from kotaemon_grpc.core.model import Conversation, Page, Turn
 from kotaemon_grpc.core.names import conversation_name
+from kotaemon_grpc.core.titles import title_from
 from kotaemon_grpc.stores.sqlite.answers import answer_from_json, answer_to_json
 from kotaemon_grpc.stores.sqlite.connection import time_from_us, time_to_us
 
@@ -43,15 +44,7 @@ class SqliteConversations:
 
         def operation(transaction: Transaction) -> Conversation:
             now_us = time_to_us(self._clock())
-            row = (conversation_id, title, 0, now_us, now_us)
-            inserted = transaction.connection.execute(
-                f"INSERT INTO conversations ({_COLUMNS}, tenant)"  # noqa: S608 - constants only
-                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (*row, tenant),
-            )
-            if not inserted.rowcount:
-                raise AlreadyExists(ResourceType.CONVERSATION, conversation_name(conversation_id))
-            return _conversation(row)
+            return _create(transaction.connection, tenant, conversation_id, title, now_us)
 
         return await asyncio.wrap_future(self._writer.submit(operation))
 
@@ -95,17 +88,26 @@ class SqliteConversations:
 
         return await asyncio.wrap_future(self._writer.submit(operation))
 
-    async def append(self, tenant: str, conversation_id: str, turn: Turn) -> Turn:
+    async def append(
+        self, tenant: str, conversation_id: str, turn: Turn, *, create: bool = False
+    ) -> Turn:
         """Add a turn at the end and return it with its number; the number given is not read.
 
+        With `create`, the conversation comes into being with the turn: both are
+        stored, or neither.
+
         Raises:
-            NotFound: the conversation does not exist.
+            NotFound: the conversation does not exist, and `create` is false.
+            AlreadyExists: the conversation exists, and `create` is true.
         """
-        return await asyncio.wrap_future(
-            self._writer.submit(
-                lambda transaction: _append(transaction.connection, tenant, conversation_id, turn)
-            )
-        )
+
+        def operation(transaction: Transaction) -> Turn:
+            connection = transaction.connection
+            if create:
+                _create(connection, tenant, conversation_id, "", time_to_us(turn.created_at))
+            return _append(connection, tenant, conversation_id, turn)
+
+        return await asyncio.wrap_future(self._writer.submit(operation))
 
     async def turns(
         self, tenant: str, conversation_id: str, *, after: int, limit: int
@@ -160,6 +162,20 @@ def _find(connection: sqlite3.Connection, tenant: str, conversation_id: str) -> 
     return None if row is None else _conversation(row)
 
 
+def _create(
+    connection: sqlite3.Connection, tenant: str, conversation_id: str, title: str, now_us: int
+) -> Conversation:
+    row = (conversation_id, title, 0, now_us, now_us)
+    inserted = connection.execute(
+        f"INSERT INTO conversations ({_COLUMNS}, tenant)"  # noqa: S608 - constants only
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (*row, tenant),
+    )
+    if not inserted.rowcount:
+        raise AlreadyExists(ResourceType.CONVERSATION, conversation_name(conversation_id))
+    return _conversation(row)
+
+
 def _append(connection: sqlite3.Connection, tenant: str, conversation_id: str, turn: Turn) -> Turn:
     conversation = _find(connection, tenant, conversation_id)
     if conversation is None:
@@ -176,7 +192,7 @@ def _append(connection: sqlite3.Connection, tenant: str, conversation_id: str, t
     )
     title = conversation.title
     if number == 1 and not title:
-        title = " ".join(turn.question.split())[:_TITLE_CHARS].rstrip()
+        title = title_from(turn.question, _TITLE_CHARS)
     connection.execute(
         "UPDATE conversations SET turn_count = ?, title = ?, updated_at = ?"
         " WHERE tenant = ? AND id = ?",

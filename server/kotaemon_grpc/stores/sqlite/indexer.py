@@ -11,6 +11,7 @@ import contextlib
 import sqlite3
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,14 @@ from kotaemon_grpc.stores.sqlite.index import IndexFault, PassageIndex
 from kotaemon_grpc.stores.sqlite.progress import ScopeProgress, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from kotaemon_grpc.core.model import Scope
 
 _RETRY_S = 1.0  # after a failure, unless somebody waits; a full disk is not emptied sooner
 _GATHER_S = 0.01  # at most: about what a commit takes, and it serves as many as are there
+_OPEN_INDEXES = 64  # each holds files, and a thread of tantivy's
 _OPEN_WRITERS = 4  # each holds 15 MB and two threads
 
 
@@ -50,6 +52,7 @@ class Indexer:
         self._wake = threading.Condition()
         self._open = True
         self._writers: list[PassageIndex] = []
+        self._opened: deque[ScopeProgress] = deque()
         self._states, self.rebuilt = survey(directory, connection)
         self._due = {s for s, state in self._states.items() if state.applied_seq < state.last_seq}
         self._failed: set[Scope] = set()
@@ -121,6 +124,7 @@ class Indexer:
                 if not state.applied_seq:
                     raise IndexFault("the index is being made", full=False)
                 state.index = PassageIndex.open(self._path(state))
+                self._keep_open(state)
             return state.index
 
     def healed(self, scope: Scope, broken: PassageIndex | None) -> Future[None]:
@@ -160,7 +164,7 @@ class Indexer:
             self._gather_until_s = time.monotonic() + _GATHER_S
 
     def _next_due(self) -> set[Scope]:
-        """Wait for work. None any more: the end."""
+        """Wait for work. Empty at the end."""
         with self._wake:
             while True:
                 if self._failed and self._open and time.monotonic() >= self._retry_at_s:
@@ -253,7 +257,7 @@ class Indexer:
                 # After a fault a traceback may keep them, and a query that is not at its end
                 # would hold the connection to what it sees now.
                 with contextlib.closing(outdated), contextlib.closing(passages):
-                    index.apply(outdated if since else (), passages, last_seq)
+                    self._change(state, index, outdated if since else (), passages, last_seq)
         finally:
             connection.execute("ROLLBACK")
         with self._wake:
@@ -261,10 +265,28 @@ class Indexer:
                 # It was found damaged meanwhile, and is to be made anew.
                 self._due.add(scope)
                 return
+            if state.index is None:
+                self._keep_open(state)
             state.index = index
             state.applied_seq = last_seq
             state.failures = 0
         self._keep_writer(index)
+
+    def _change(
+        self,
+        state: ScopeProgress,
+        index: PassageIndex,
+        gone: Iterable[int],
+        passages: Iterable[tuple[int, int, Sequence[str]]],
+        last_seq: int,
+    ) -> None:
+        try:
+            index.apply(gone, passages, last_seq)
+        except IndexFault:
+            # It may be committed and yet not be seen: only one that is opened anew tells.
+            with self._wake:
+                state.index = None
+            raise
 
     def _create(self, state: ScopeProgress) -> PassageIndex:
         path = self._path(state)
@@ -272,6 +294,12 @@ class Indexer:
             if index.path == path:
                 index.release()
         return PassageIndex.create(path)
+
+    def _keep_open(self, state: ScopeProgress) -> None:
+        """Make room for an index that was opened: the one that is open longest is let go."""
+        self._opened.append(state)
+        if len(self._opened) > _OPEN_INDEXES:
+            self._opened.popleft().index = None
 
     def _keep_writer(self, index: PassageIndex) -> None:
         if index in self._writers:

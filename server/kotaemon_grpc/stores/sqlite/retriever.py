@@ -39,7 +39,7 @@ class SqliteRetriever:
         self._indexer = indexer
 
     async def retrieve(self, scope: Scope, query: Query) -> Retrieval:
-        """Find the passages of the scope that fit best. None fit: no hits."""
+        """Find the passages of the scope that fit best. None fit, or no more: no hits."""
 
         def read(connection: sqlite3.Connection) -> Retrieval:
             return self._retrieve(connection, scope, query)
@@ -59,7 +59,7 @@ class SqliteRetriever:
             if index is None:
                 return Retrieval((), dict.fromkeys(weights, idf(0, 0)))
             snapshot = index.snapshot()
-            hits = _hits(connection, snapshot, scope, weights, query.limit)
+            hits = _hits(connection, snapshot, scope, weights, query)
             return Retrieval(tuple(hits), snapshot.idf(weights))
         except IndexFault as fault:
             raise _Damaged(index) from fault
@@ -70,10 +70,10 @@ def _hits(
     snapshot: Snapshot,
     scope: Scope,
     weights: Mapping[str, float],
-    limit: int,
+    query: Query,
 ) -> list[Hit]:
     hits: list[Hit] = []
-    offset = 0
+    limit, offset = query.limit, query.offset
     while len(hits) < limit:
         found = snapshot.search(weights, limit, offset)
         hits += _joined(connection, scope, found)

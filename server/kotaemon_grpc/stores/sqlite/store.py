@@ -7,7 +7,7 @@ import sqlite3
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from kotaemon_grpc.core.errors import AgentError, OperatorError, StorageFull
+from kotaemon_grpc.core.errors import AgentError, OperatorError, StorageFull, StorageUnavailable
 from kotaemon_grpc.stores.sqlite.connection import connect_reader, connect_writer
 from kotaemon_grpc.stores.sqlite.conversations import SqliteConversations
 from kotaemon_grpc.stores.sqlite.directory import DataDirectory, no_room
@@ -88,14 +88,21 @@ class SqliteStore:
             # From here on the store closes what was opened.
             opened.pop_all()
         try:
-            for reached in store._indexer.caught_up():
-                reached.result()
+            store._catch_up()
         except AgentError as error:
             store.close()
             if isinstance(error, StorageFull):
                 raise no_room(directory.path) from error
             raise _unusable(directory, error.__cause__ or error) from error
         return store
+
+    def _catch_up(self) -> None:
+        """Bring all indexes up; one that is damaged is made anew at the second attempt."""
+        for reached in self._indexer.caught_up():
+            with contextlib.suppress(StorageUnavailable):
+                reached.result()
+        for reached in self._indexer.caught_up():
+            reached.result()
 
     @property
     def sequence(self) -> int:
@@ -110,6 +117,10 @@ class SqliteStore:
     def index_lag(self) -> int:
         """Return how many collections have changes that retrieval does not see yet."""
         return self._indexer.lag()
+
+    def is_there(self) -> bool:
+        """Tell whether the database still stands where it was opened."""
+        return self._directory.database_file.is_file()
 
     def document_count(self) -> int:
         """Return how many documents all tenants have. Blocks.
