@@ -46,7 +46,7 @@ SCOPE = Scope(CALLER.tenant, "bench")
 CONCURRENT_IMPORTS = 32
 MANY_CHUNKS = 50_000
 TIMED_QUERIES = 300
-ROUNDS = 5
+ROUNDS = 6
 STARTS = 5
 
 
@@ -178,14 +178,17 @@ async def speed(data: DataSet, directory: Path) -> dict[str, float]:
         direct = Direct(directory)
         ours_ms: list[float] = []
         direct_ms: list[float] = []
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             for text in queries:
-                start = time.perf_counter()
-                direct.search(text)
-                middle = time.perf_counter()
-                await bench.search(text)
-                direct_ms.append((middle - start) * 1e3)
-                ours_ms.append((time.perf_counter() - middle) * 1e3)
+                # Whoever comes second finds warm caches, so they take turns.
+                for is_ours in (True, False) if number % 2 else (False, True):
+                    start = time.perf_counter()
+                    if is_ours:
+                        await bench.search(text)
+                    else:
+                        direct.search(text)
+                    taken = ours_ms if is_ours else direct_ms
+                    taken.append((time.perf_counter() - start) * 1e3)
     finally:
         bench.store.close()
     ours, theirs = statistics.median(ours_ms), statistics.median(direct_ms)
@@ -235,6 +238,8 @@ def start_s(directory: Path) -> float:
                 if json.loads(line)["event"] == "server.serving":
                     taken.append(time.perf_counter() - start)
                     process.terminate()
+    if len(taken) <= STARTS:
+        raise RuntimeError("the server did not start; run the same command to see why")
     return statistics.median(taken[1:])  # the first one made the certificates
 
 

@@ -58,13 +58,6 @@ _DRAINING = "draining"
 _VANISHED = "the data directory has vanished: put it back and start the server again"
 
 
-@dataclass(slots=True)
-class _Readiness:
-    """Why the server does not serve, or empty."""
-
-    reason: str = _STARTING
-
-
 @dataclass(frozen=True, slots=True)
 class _Service:
     """A servicer, and what it is registered with."""
@@ -95,12 +88,12 @@ async def serve(config: Config, logger: LoggerFactory, *, dropped_lines: Callabl
         store, documents, services = await _backend(config, opened, metrics, log)
         signals = await opened.enter_async_context(StopSignals())
 
-        readiness = _Readiness()
+        not_serving_because = _STARTING
         operations = Operations(
             config.operations.listen,
             metrics.registry,
             {
-                "serving": lambda: readiness.reason,
+                "serving": lambda: not_serving_because,
                 "store": lambda: "" if store.is_there() else _VANISHED,
             },
         )
@@ -120,14 +113,14 @@ async def serve(config: Config, logger: LoggerFactory, *, dropped_lines: Callabl
         if await signals.done_before_stop(_import(config, documents, log)):
             await server.start()
             await health.set_serving(service.name for service in services)
-            readiness.reason = ""
+            not_serving_because = ""
             log.info(names.EVENT_SERVING, version=version("kotaemon-grpc"), **addresses)
             await signals.done_before_stop(
                 _until_ended(server, _purge(store, config.conversations.retention_days, log))
             )
         signal = await signals.wait_for_stop()
         log.info(names.EVENT_DRAINING, **{names.KEY_SIGNAL: signal.name})
-        readiness.reason = _DRAINING
+        not_serving_because = _DRAINING
         await health.shut_down()
         health.end_watches()
         await server.stop(config.server.shutdown_grace_s)

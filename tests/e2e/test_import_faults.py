@@ -351,6 +351,7 @@ async def test_content_over_the_limit_is_refused_with_memory_flat(
     assert not list((serving.data_dir / "tmp").iterdir())
 
 
+@pytest.mark.timeout(300)  # as long as its own import may take
 def test_sixty_megabytes_of_text_import_and_are_found(
     start: Callable[..., Any], command: Command, tmp_path: Path, corpus: Path
 ) -> None:

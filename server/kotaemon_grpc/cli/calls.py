@@ -97,7 +97,7 @@ def _refuse_expired(config: Config) -> None:
         OperatorError: the client's certificate or a CA of its bundle has expired.
     """
     # Here, because it takes a tenth of a second, and only a failed call has to.
-    from kotaemon_grpc.transport import certificate  # noqa: PLC0415
+    from kotaemon_grpc.transport import certificate  # noqa: PLC0415 - see above
 
     tls = _tls(config)
     for path in (tls.certificate, tls.ca) if tls else ():

@@ -7,8 +7,9 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from kotaemon_grpc.core.conversation import Turn
 from kotaemon_grpc.core.errors import NotFound, ResourceType
-from kotaemon_grpc.core.model import AnswerCompleted, Turn
+from kotaemon_grpc.core.model import AnswerCompleted
 from kotaemon_grpc.core.names import collection_name, conversation_name
 
 if TYPE_CHECKING:

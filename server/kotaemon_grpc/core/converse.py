@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kotaemon_grpc.core.errors import NotFound, ResourceType
-from kotaemon_grpc.core.model import Page
 from kotaemon_grpc.core.names import conversation_name
+from kotaemon_grpc.core.paging import Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kotaemon_grpc.core.model import Caller, Conversation, Turn
+    from kotaemon_grpc.core.conversation import Conversation, Turn
+    from kotaemon_grpc.core.model import Caller
     from kotaemon_grpc.core.paging import PageTokens
     from kotaemon_grpc.core.ports import ConversationStore
 

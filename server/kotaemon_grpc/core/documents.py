@@ -18,8 +18,9 @@ from kotaemon_grpc.core.errors import (
 )
 from kotaemon_grpc.core.limits import MAX_TITLE_CHARS
 from kotaemon_grpc.core.media_types import PLAIN_TEXT, media_type_of
-from kotaemon_grpc.core.model import DocumentDraft, ImportOutcome, Page, ParsedDocument, Scope
+from kotaemon_grpc.core.model import DocumentDraft, ImportOutcome, ParsedDocument, Scope
 from kotaemon_grpc.core.names import collection_name, document_name
+from kotaemon_grpc.core.paging import Page
 from kotaemon_grpc.core.titles import title_from
 
 if TYPE_CHECKING:

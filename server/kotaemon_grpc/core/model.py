@@ -9,15 +9,13 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
 from kotaemon_grpc.core.limits import DEFAULT_SEARCH_PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-
-T = TypeVar("T")
 
 DEFAULT_COLLECTION = "default"
 DEFAULT_TENANT = "default"
@@ -289,36 +287,3 @@ class AnswerCompleted:
 
 AnswerEvent: TypeAlias = TextDelta | CitationAdded | AnswerCompleted
 """The events of an answer: any number of the first two, then one `AnswerCompleted`."""
-
-
-# --- conversations -----------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A question and its answer. Turns of a conversation are numbered from 1."""
-
-    number: int
-    collection: str
-    question: str
-    answer: Answer
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """A dialogue that is kept, without its turns."""
-
-    id: str
-    title: str
-    turn_count: int
-    created_at: datetime
-    updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """A part of a list; `next_key` continues it and is empty on the last page."""
-
-    items: tuple[T, ...]
-    next_key: str = ""

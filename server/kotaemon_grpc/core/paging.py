@@ -1,4 +1,4 @@
-"""Page tokens (AIP-158): opaque, bound to what was listed, and signed.
+"""Pages of a list, and page tokens (AIP-158): opaque, bound to what was listed, and signed.
 
 A token that was altered, or made for another list or another tenant, is
 refused; it can never become a key that the store did not give.
@@ -9,10 +9,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from kotaemon_grpc.core.errors import FieldViolation, InvalidArgument
 
+T = TypeVar("T")
+
 _TAG_BYTES = 16  # 128 bits cannot be guessed, and keep the token short
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a list; `next_key` continues it and is empty on the last page."""
+
+    items: tuple[T, ...]
+    next_key: str = ""
 
 
 class PageTokens:

@@ -14,20 +14,19 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from kotaemon_grpc.core.conversation import Conversation, Turn
     from kotaemon_grpc.core.model import (
         AnswerEvent,
-        Conversation,
         Document,
         DocumentDraft,
         ImportOutcome,
-        Page,
         ParsedDocument,
         Query,
         Question,
         Retrieval,
         Scope,
-        Turn,
     )
+    from kotaemon_grpc.core.paging import Page
 
 
 class DocumentStore(Protocol):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from kotaemon_grpc.core.errors import NotFound, ResourceType
 from kotaemon_grpc.core.limits import MAX_SEARCH_RESULTS
-from kotaemon_grpc.core.model import Page
 from kotaemon_grpc.core.names import collection_name
+from kotaemon_grpc.core.paging import Page
 
 if TYPE_CHECKING:
     from kotaemon_grpc.core.model import Hit, Query, Scope

@@ -43,28 +43,27 @@ def find_documents(paths: Iterable[Path | str]) -> Iterator[FoundFile | Unreadab
     """Find the documents at and below some paths, sorted within each directory.
 
     Below a directory, hidden entries and other kinds of file are passed over. A
-    symbolic link is followed, but no directory is entered twice, so a loop ends.
+    symbolic link is followed, but nothing is visited twice, so a loop ends.
     What cannot be read is reported, never raised.
     """
-    entered: set[tuple[int, int]] = set()
+    visited: set[Path] = set()
     for given in paths:
         root = Path(given)
-        yield from _visit(root, root, entered)
+        yield from _visit(root, root, visited)
 
 
-def _visit(
-    first: Path, root: Path, entered: set[tuple[int, int]]
-) -> Iterator[FoundFile | Unreadable]:
+def _visit(first: Path, root: Path, visited: set[Path]) -> Iterator[FoundFile | Unreadable]:
     waiting = [first]
     while waiting:
         path = waiting.pop()
         try:
             status = path.stat()
+            place = path.resolve()
+            if place in visited:
+                continue
+            visited.add(place)
             if stat.S_ISDIR(status.st_mode):
-                identity = (status.st_dev, status.st_ino)
-                if identity not in entered:
-                    entered.add(identity)
-                    waiting += sorted(_children(path), reverse=True)
+                waiting += sorted(_children(path), reverse=True)
                 continue
         except (OSError, ValueError) as error:
             yield Unreadable(path, _reason(error))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kotaemon_grpc.core.conversation import Turn
 from kotaemon_grpc.core.model import (
     Answer,
     Citation,
@@ -19,7 +20,6 @@ from kotaemon_grpc.core.model import (
     Passage,
     Scope,
     Span,
-    Turn,
     Usage,
 )
 from kotaemon_grpc.stores.sqlite.store import SqliteStore

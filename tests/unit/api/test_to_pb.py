@@ -5,6 +5,7 @@ import datetime as dt
 import pytest
 
 from kotaemon_grpc.api.v2 import to_pb
+from kotaemon_grpc.core.conversation import Turn
 from kotaemon_grpc.core.model import (
     Answer,
     Citation,
@@ -16,7 +17,6 @@ from kotaemon_grpc.core.model import (
     Location,
     Scope,
     Span,
-    Turn,
     Usage,
 )
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb

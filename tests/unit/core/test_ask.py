@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kotaemon_grpc.core.ask import NEW_CONVERSATION, Asking
+from kotaemon_grpc.core.conversation import Conversation, Turn
 from kotaemon_grpc.core.errors import AlreadyExists, NotFound, ResourceType, StorageFull
 from kotaemon_grpc.core.model import (
     Answer,
     AnswerCompleted,
     AnswerEvent,
     Caller,
-    Conversation,
     FinishReason,
     Question,
     Scope,
     TextDelta,
-    Turn,
 )
 
 if TYPE_CHECKING:

@@ -5,17 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kotaemon_grpc.core.errors import InvalidArgument, NotFound
-from kotaemon_grpc.core.model import (
-    DocumentRef,
-    Hit,
-    Location,
-    Page,
-    Passage,
-    Query,
-    Retrieval,
-    Scope,
-)
-from kotaemon_grpc.core.paging import PageTokens
+from kotaemon_grpc.core.model import DocumentRef, Hit, Location, Passage, Query, Retrieval, Scope
+from kotaemon_grpc.core.paging import Page, PageTokens
 from kotaemon_grpc.core.search import Searching
 
 HERE = Scope("acme")

@@ -66,3 +66,10 @@ def test_the_walk_loads_nothing_heavy() -> None:
         "sys.exit(any(m in sys.modules for m in ('markdown_it', 'Stemmer', 'grpc')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_file_that_is_reached_twice_is_found_once(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("a")
+    (tmp_path / "b.md").symlink_to(tmp_path / "a.md")
+    found = list(find_documents([tmp_path, tmp_path / "b.md"]))
+    assert [item.path.name for item in found] == ["a.md"]

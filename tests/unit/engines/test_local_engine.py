@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kotaemon_grpc.core.conversation import Turn
 from kotaemon_grpc.core.model import (
     Answer,
     AnswerCompleted,
@@ -15,7 +16,6 @@ from kotaemon_grpc.core.model import (
     Question,
     Scope,
     TextDelta,
-    Turn,
 )
 from kotaemon_grpc.engines.local.engine import LocalEngine
 from kotaemon_grpc.engines.local.phrases import NOTHING_FOUND

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from kotaemon_grpc.core import model
+    from kotaemon_grpc.core.conversation import Conversation, Turn
 
 _FINISH_REASONS = {
     FinishReason.ANSWERED: pb.FINISH_REASON_ANSWERED,
@@ -107,7 +108,7 @@ def outcome_to_pb(outcome: ImportOutcome) -> pb.ImportOutcome:
     return _OUTCOMES[outcome]
 
 
-def conversation_to_pb(conversation: model.Conversation) -> pb.Conversation:
+def conversation_to_pb(conversation: Conversation) -> pb.Conversation:
     """Translate a kept conversation."""
     return pb.Conversation(
         name=conversation_name(conversation.id),
@@ -118,7 +119,7 @@ def conversation_to_pb(conversation: model.Conversation) -> pb.Conversation:
     )
 
 
-def turn_to_pb(conversation: str, turn: model.Turn) -> pb.Turn:
+def turn_to_pb(conversation: str, turn: Turn) -> pb.Turn:
     """Translate a turn of a conversation."""
     return pb.Turn(
         name=f"{conversation_name(conversation)}/turns/{turn.number}",

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from concurrent.futures import Executor
 
-    from kotaemon_grpc.core.model import AnswerEvent, Question, Turn
+    from kotaemon_grpc.core.conversation import Turn
+    from kotaemon_grpc.core.model import AnswerEvent, Question
     from kotaemon_grpc.core.ports import Retriever
 
 

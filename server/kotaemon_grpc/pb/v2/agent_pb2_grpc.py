@@ -467,9 +467,9 @@ class DocumentServiceServicer(object):
 
     def ImportDocument(self, request_iterator, context):
         """Creates or replaces a document that is sent in pieces: one "header", then
-        any number of "chunk". A document whose content, title and URI are already
-        stored is not touched; the call then may end before all is sent. The
-        content is text as in CreateDocumentRequest, of at most
+        any number of "chunk". A document whose content, title, URI and media type
+        are already stored is not touched; the call then may end before all is
+        sent. The content is text as in CreateDocumentRequest, of at most
         documents.max_document_bytes, a setting of the server that is 64 MiB by
         default. The call can be repeated: a document is stored once.
         """

@@ -6,9 +6,10 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from kotaemon_grpc.core.conversation import Conversation, Turn
 from kotaemon_grpc.core.errors import AlreadyExists, NotFound, ResourceType
-from kotaemon_grpc.core.model import Conversation, Page, Turn
 from kotaemon_grpc.core.names import conversation_name
+from kotaemon_grpc.core.paging import Page
 from kotaemon_grpc.core.titles import title_from
 from kotaemon_grpc.stores.sqlite.answers import answer_from_json, answer_to_json
 from kotaemon_grpc.stores.sqlite.connection import time_from_us, time_to_us

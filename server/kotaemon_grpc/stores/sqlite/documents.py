@@ -14,10 +14,10 @@ from kotaemon_grpc.core.model import (
     DocumentDraft,
     ImportOutcome,
     IndexingState,
-    Page,
     Scope,
 )
 from kotaemon_grpc.core.names import document_name
+from kotaemon_grpc.core.paging import Page
 from kotaemon_grpc.stores.sqlite.connection import time_from_us, time_to_us
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from kotaemon_grpc.stores.sqlite.index import IndexFault, PassageIndex
 from kotaemon_grpc.stores.sqlite.progress import ScopeProgress, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from kotaemon_grpc.core.model import Scope
@@ -232,9 +232,10 @@ class Indexer:
     def _failed_once_more(self, state: ScopeProgress, *, full: bool) -> None:
         """Give an index up that cannot be changed any more; for want of room, keep it."""
         with self._wake:
+            # What was committed may not be seen by it: only one that is opened anew tells.
+            state.index = None
             state.failures += not full
             if state.applied_seq and state.failures > 1:
-                state.index = None
                 state.applied_seq = 0
                 self.rebuilt += 1
 
@@ -257,7 +258,7 @@ class Indexer:
                 # After a fault a traceback may keep them, and a query that is not at its end
                 # would hold the connection to what it sees now.
                 with contextlib.closing(outdated), contextlib.closing(passages):
-                    self._change(state, index, outdated if since else (), passages, last_seq)
+                    index.apply(outdated if since else (), passages, last_seq)
         finally:
             connection.execute("ROLLBACK")
         with self._wake:
@@ -271,22 +272,6 @@ class Indexer:
             state.applied_seq = last_seq
             state.failures = 0
         self._keep_writer(index)
-
-    def _change(
-        self,
-        state: ScopeProgress,
-        index: PassageIndex,
-        gone: Iterable[int],
-        passages: Iterable[tuple[int, int, Sequence[str]]],
-        last_seq: int,
-    ) -> None:
-        try:
-            index.apply(gone, passages, last_seq)
-        except IndexFault:
-            # It may be committed and yet not be seen: only one that is opened anew tells.
-            with self._wake:
-                state.index = None
-            raise
 
     def _create(self, state: ScopeProgress) -> PassageIndex:
         path = self._path(state)
