@@ -55,6 +55,7 @@ _PARSERS = 2
 _ANSWERERS = 4
 _STARTING = "starting"
 _DRAINING = "draining"
+_ENDED = "the gRPC listener has ended by itself"
 _VANISHED = "the data directory has vanished: put it back and start the server again"
 
 
@@ -77,7 +78,7 @@ async def serve(config: Config, logger: LoggerFactory, *, dropped_lines: Callabl
         dropped_lines: tells how many lines of the log were lost.
 
     Raises:
-        OperatorError: the server cannot start.
+        OperatorError: the server cannot start, or has ended by itself.
     """
     log = logger("server")
     async with AsyncExitStack() as opened:
@@ -115,9 +116,14 @@ async def serve(config: Config, logger: LoggerFactory, *, dropped_lines: Callabl
             await health.set_serving(service.name for service in services)
             not_serving_because = ""
             log.info(names.EVENT_SERVING, version=version("kotaemon-grpc"), **addresses)
-            await signals.done_before_stop(
-                _until_ended(server, _purge(store, config.conversations.retention_days, log))
-            )
+            try:
+                await signals.done_before_stop(
+                    _until_ended(server, _purge(store, config.conversations.retention_days, log))
+                )
+            except OperatorError:
+                not_serving_because = _ENDED
+                await health.shut_down()
+                raise
         signal = await signals.wait_for_stop()
         log.info(names.EVENT_DRAINING, **{names.KEY_SIGNAL: signal.name})
         not_serving_because = _DRAINING
@@ -268,7 +274,7 @@ async def _until_ended(server: grpc.aio.Server, work: Coroutine[None, None, None
         await asyncio.wait({ended})
     finally:
         working.cancel()
-    raise OperatorError("the gRPC listener has ended by itself; start the server again")
+    raise OperatorError(f"{_ENDED}; start the server again")
 
 
 async def _purge(store: SqliteStore, retention_days: int, log: FilteringBoundLogger) -> None:

@@ -69,8 +69,10 @@ def main() -> None:
         # Our output: what is left of it must not fail again when Python ends. A reader that
         # has gone, as head does, is told nothing; a full disk is another matter.
         if not isinstance(error, BrokenPipeError):
-            click.echo(f"error: cannot write: {str(error.strerror).lower()}", err=True)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            what = error.filename or "the output"
+            click.echo(f"error: {what}: {(error.strerror or str(error)).lower()}", err=True)
+        if sys.stdout:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     except OperatorError as error:
         click.echo(f"error: {error}", err=True)

@@ -36,7 +36,8 @@ def call(config: Config, use: Callable[[AgentClient], Awaitable[R]]) -> R:
     except UnavailableError as error:
         if error.reason:
             raise OperatorError(explain(error)) from error
-        _refuse_expired(config)
+        if "refused" not in error.message.lower():
+            _refuse_expired(config)
         raise OperatorError(f"{explain(error)}; {_advice(error, config)}") from error
     except CallError as error:
         raise OperatorError(explain(error)) from error
@@ -100,8 +101,9 @@ def _refuse_expired(config: Config) -> None:
     from kotaemon_grpc.transport import certificate  # noqa: PLC0415 - see above
 
     tls = _tls(config)
-    for path in (tls.certificate, tls.ca) if tls else ():
-        expires = min(each.not_valid_after_utc for each in certificate.load_all(path))
+    # Of a chain every certificate has to be valid, of a bundle of CAs any may be the one.
+    for path, which in ((tls.certificate, min), (tls.ca, max)) if tls else ():
+        expires = which(each.not_valid_after_utc for each in certificate.load_all(path))
         if expires <= certificate.utc_now():
             raise OperatorError(
                 f"certificate {path} expired on {expires.date()}; "

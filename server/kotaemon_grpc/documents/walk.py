@@ -40,7 +40,7 @@ class Unreadable:
 
 
 def find_documents(paths: Iterable[Path | str]) -> Iterator[FoundFile | Unreadable]:
-    """Find the documents at and below some paths, sorted within each directory.
+    """Find the documents at and below some paths, sorted within each directory, links last.
 
     Below a directory, hidden entries and other kinds of file are passed over. A
     symbolic link is followed, but nothing is visited twice, so a loop ends.
@@ -63,12 +63,17 @@ def _visit(first: Path, root: Path, visited: set[Path]) -> Iterator[FoundFile | 
                 continue
             visited.add(place)
             if stat.S_ISDIR(status.st_mode):
-                waiting += sorted(_children(path), reverse=True)
+                # Links last: of two ways to a file, its own name is the one that counts.
+                waiting += sorted(_children(path), key=_links_last, reverse=True)
                 continue
         except (OSError, ValueError) as error:
             yield Unreadable(path, _reason(error))
             continue
         yield from _file(path, root, status)
+
+
+def _links_last(path: Path) -> tuple[bool, Path]:
+    return path.is_symlink(), path
 
 
 def _children(directory: Path) -> Iterator[Path]:

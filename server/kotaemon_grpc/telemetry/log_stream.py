@@ -29,6 +29,7 @@ class LogStream(io.TextIOBase, TextIO):
         """Take the descriptor, and how many lines may wait to be written."""
         self.dropped = 0
         self._descriptor = descriptor
+        os.set_blocking(descriptor, True)  # else a line could be torn
         self._waiting: queue.Queue[str | None] = queue.Queue(max_waiting)
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()

@@ -14,6 +14,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from kotaemon_grpc.transport.listener import bind_plaintext, server_options
+from kotaemon_grpc.transport.threaded_health import MAX_WATCHES, ThreadedHealthServicer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from kotaemon_grpc.transport.address import Address
 
 SERVICE_NAME = "grpc.health.v1.Health"
-_THREADS = 2
+_THREADS = MAX_WATCHES + 2
 _MAX_MESSAGE_BYTES = 4096
 _MAX_CONCURRENT_STREAMS = 100
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -54,11 +55,9 @@ class HealthReporter:
     def __init__(self) -> None:
         """Start with nothing known; use `create`."""
         self._servicer = _Servicer()
-        # For a server with threads. Its watches take none of them.
-        self._threaded = health.HealthServicer(
-            experimental_non_blocking=True, experimental_thread_pool=ThreadPoolExecutor(1)
-        )
+        self._threaded = ThreadedHealthServicer()
         self._services: set[str] = {""}
+        self._is_shut_down = False
 
     @classmethod
     async def create(cls) -> HealthReporter:
@@ -85,14 +84,16 @@ class HealthReporter:
         await self._set(_NOT_SERVING)
 
     async def _set(self, status: Any) -> None:
+        if self._is_shut_down:
+            return
         for service in self._services:
             await self._servicer.set(service, status)
             self._threaded.set(service, status)
 
     async def shut_down(self) -> None:
         """Say NOT_SERVING for ever: the first step of a drain, before calls are refused."""
-        await self._servicer.enter_graceful_shutdown()
-        self._threaded.enter_graceful_shutdown()
+        await self.set_not_serving()
+        self._is_shut_down = True
 
     def end_watches(self) -> None:
         """End all open Watch calls with OK: call it right before `server.stop(grace)`."""

@@ -29,8 +29,8 @@ def test_a_loop_of_links_ends(tmp_path: Path) -> None:
     (tmp_path / "sub" / "up").symlink_to(tmp_path)
     (tmp_path / "self.md").symlink_to(tmp_path / "self.md")
     found = list(find_documents([tmp_path]))
-    assert [type(f) for f in found] == [Unreadable, FoundFile]
-    assert found[0].path == tmp_path / "self.md"
+    assert [type(f) for f in found] == [FoundFile, Unreadable]
+    assert found[1].path == tmp_path / "self.md"
 
 
 def test_what_cannot_be_read_is_reported_and_the_walk_goes_on(tmp_path: Path) -> None:
@@ -38,10 +38,10 @@ def test_what_cannot_be_read_is_reported_and_the_walk_goes_on(tmp_path: Path) ->
     (tmp_path / "z.md").write_text("z")
     os.mkfifo(tmp_path / "pipe.txt")
     found = list(find_documents([tmp_path / "missing.md", "nul\0byte.md", tmp_path]))
-    assert [type(f) for f in found] == [Unreadable, Unreadable, Unreadable, Unreadable, FoundFile]
+    assert [type(f) for f in found] == [Unreadable, Unreadable, Unreadable, FoundFile, Unreadable]
     reasons = [f.reason for f in found if isinstance(f, Unreadable)]
-    assert reasons[0] == reasons[2] == "no such file or directory"
-    assert reasons[3] == "not a regular file"
+    assert reasons[0] == reasons[3] == "no such file or directory"
+    assert reasons[2] == "not a regular file"
 
 
 def test_a_file_that_vanishes_during_the_walk_is_reported(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_the_walk_loads_nothing_heavy() -> None:
 
 
 def test_a_file_that_is_reached_twice_is_found_once(tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text("a")
-    (tmp_path / "b.md").symlink_to(tmp_path / "a.md")
-    found = list(find_documents([tmp_path, tmp_path / "b.md"]))
-    assert [item.path.name for item in found] == ["a.md"]
+    (tmp_path / "b.md").write_text("b")
+    (tmp_path / "a.txt").symlink_to(tmp_path / "b.md")
+    found = list(find_documents([tmp_path, tmp_path / "a.txt"]))
+    assert [item.path.name for item in found] == ["b.md"]  # under its own name, as its own kind

@@ -211,3 +211,23 @@ async def test_many_collections_do_not_hold_a_thread_each(
         scope = Scope("acme", f"c{number}")
         (hit,) = (await store.retriever.retrieve(scope, Query("gate"))).hits
         assert hit.passage.text == f"gate {number}"
+    # The first ones were let go of meanwhile, and are written to again.
+    for number in range(3):
+        scope = Scope("acme", f"c{number}")
+        await store.documents.put(scope, draft("b", f"lantern {number}"), replace=False)
+        assert len((await store.retriever.retrieve(scope, Query("gate lantern"))).hits) == 2
+    assert store.rebuilt_indexes == 0
+
+
+async def test_an_index_that_was_written_last_and_let_go_is_written_to_again(
+    open_store: Callable[[], SqliteStore], draft: Any
+) -> None:
+    store = open_store()
+    scopes = [Scope("acme", f"c{number}") for number in range(70)]
+    for scope in [*scopes[1:], scopes[0]]:
+        await store.documents.put(scope, draft("a", "gate"), replace=False)
+    for scope in scopes[1:]:
+        await store.retriever.retrieve(scope, Query("gate"))
+    await store.documents.put(scopes[0], draft("b", "gate"), replace=False)
+    assert len((await store.retriever.retrieve(scopes[0], Query("gate"))).hits) == 2
+    assert store.rebuilt_indexes == 0

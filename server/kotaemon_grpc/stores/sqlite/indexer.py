@@ -117,15 +117,18 @@ class Indexer:
         state = self._states.get(scope)
         if state is None:
             return None
-        if state.index is not None:
-            return state.index
+        # Read once: another thread may let it go meanwhile.
+        index = state.index
+        if index is not None:
+            return index
         with self._wake:
-            if state.index is None:
+            index = state.index
+            if index is None:
                 if not state.applied_seq:
                     raise IndexFault("the index is being made", full=False)
-                state.index = PassageIndex.open(self._path(state))
+                index = state.index = PassageIndex.open(self._path(state))
                 self._keep_open(state)
-            return state.index
+            return index
 
     def healed(self, scope: Scope, broken: PassageIndex | None) -> Future[None]:
         """Make an index anew that was found damaged.
@@ -242,7 +245,9 @@ class Indexer:
     def _apply(self, scope: Scope, state: ScopeProgress) -> None:
         before = state.applied_seq
         known = state.index
-        index = self.index(scope) if before else self._create(state)
+        if known is None:
+            self._release_writers(self._path(state))
+        index = known or (self.index(scope) if before else PassageIndex.create(self._path(state)))
         assert index is not None  # noqa: S101 - the scope has a state
         connection = self._connection
         connection.execute("BEGIN")
@@ -266,22 +271,22 @@ class Indexer:
                 # It was found damaged meanwhile, and is to be made anew.
                 self._due.add(scope)
                 return
-            if state.index is None:
-                self._keep_open(state)
             state.index = index
+            self._keep_open(state)
             state.applied_seq = last_seq
             state.failures = 0
         self._keep_writer(index)
 
-    def _create(self, state: ScopeProgress) -> PassageIndex:
-        path = self._path(state)
-        for index in self._writers:
-            if index.path == path:
-                index.release()
-        return PassageIndex.create(path)
+    def _release_writers(self, path: Path) -> None:
+        """End the writer of an index that was let go: it locks out the next one."""
+        for index in [each for each in self._writers if each.path == path]:
+            self._writers.remove(index)
+            index.release()
 
     def _keep_open(self, state: ScopeProgress) -> None:
-        """Make room for an index that was opened: the one that is open longest is let go."""
+        """Make room for an index that is used: the one that was longest not is let go."""
+        if state in self._opened:
+            self._opened.remove(state)
         self._opened.append(state)
         if len(self._opened) > _OPEN_INDEXES:
             self._opened.popleft().index = None

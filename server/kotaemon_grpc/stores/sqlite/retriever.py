@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kotaemon_grpc.stores.sqlite.indexer import Indexer
     from kotaemon_grpc.stores.sqlite.readers import Readers
 
-_ATTEMPTS = 2  # the second is for an index that was damaged and has been made anew
+_ATTEMPTS = 3  # an index may be found damaged, be let go meanwhile, and be found so again
 
 
 class _Damaged(Exception):

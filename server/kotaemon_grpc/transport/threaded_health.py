@@ -1,0 +1,69 @@
+"""Health checking v1 for a server with threads, where no peer can hold up another."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_WATCHES = 4
+"""Each takes a thread for as long as its peer likes; checks need others."""
+
+_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+class ThreadedHealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # untyped
+    """Tells the states that `set` was given. A message is never sent under a lock."""
+
+    def __init__(self) -> None:
+        """Start without any service."""
+        self._changed = threading.Condition()
+        self._statuses: dict[str, Any] = {}
+        self._watches = threading.Semaphore(MAX_WATCHES)
+
+    def set(self, service: str, status: Any) -> None:
+        """Set the state of a service; does not wait for anybody. Safe on any thread."""
+        with self._changed:
+            self._statuses[service] = status
+            self._changed.notify_all()
+
+    def Check(  # noqa: N802 - the name in the protocol
+        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
+    ) -> health_pb2.HealthCheckResponse:
+        """Tell the state of a service; NOT_FOUND if it was never set."""
+        status = self._statuses.get(request.service)
+        if status is None:
+            context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+        return health_pb2.HealthCheckResponse(status=status)
+
+    def Watch(  # noqa: N802 - the name in the protocol
+        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
+    ) -> Iterator[health_pb2.HealthCheckResponse]:
+        """Tell the state of a service, and each change; RESOURCE_EXHAUSTED above the most."""
+        if not self._watches.acquire(blocking=False):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watches; use Check")
+        try:
+            context.add_callback(self._wake)
+            told = None
+            while context.is_active():
+                with self._changed:
+                    while self._status(request) == told and context.is_active():
+                        self._changed.wait()
+                    status = self._status(request)
+                if status != told:
+                    told = status
+                    yield health_pb2.HealthCheckResponse(status=status)
+        finally:
+            self._watches.release()
+
+    def _status(self, request: health_pb2.HealthCheckRequest) -> Any:
+        return self._statuses.get(request.service, _UNKNOWN)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
