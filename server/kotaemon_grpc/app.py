@@ -7,7 +7,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,9 @@ from kotaemon_grpc.api.v2 import agent, conversation, document, retrieval
 from kotaemon_grpc.core.ask import Asking
 from kotaemon_grpc.core.converse import Conversing
 from kotaemon_grpc.core.documents import Documents
-from kotaemon_grpc.core.errors import AgentError, OperatorError
-from kotaemon_grpc.core.model import DEFAULT_TENANT, ImportOutcome, Scope
+from kotaemon_grpc.core.errors import OperatorError
 from kotaemon_grpc.core.paging import PageTokens
 from kotaemon_grpc.core.search import Searching
-from kotaemon_grpc.documents.local_import import import_paths
 from kotaemon_grpc.documents.parser import TextParser
 from kotaemon_grpc.documents.spool import TemporarySpool
 from kotaemon_grpc.engines.local.engine import LocalEngine
@@ -40,9 +38,10 @@ from kotaemon_grpc.transport.health import HealthReporter, HealthServer
 from kotaemon_grpc.transport.listener import bind, server_options
 from kotaemon_grpc.transport.operations import Operations
 from kotaemon_grpc.transport.shutdown import StopSignals
+from kotaemon_grpc.upkeep import ENDED, import_at_start, purge_hourly, until_ended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from structlog.typing import FilteringBoundLogger
 
@@ -50,12 +49,10 @@ if TYPE_CHECKING:
     from kotaemon_grpc.core.ports import AnswerEngine
     from kotaemon_grpc.telemetry.logs import LoggerFactory
 
-_PURGE_EVERY_S = 3600.0
 _PARSERS = 2
 _ANSWERERS = 4
 _STARTING = "starting"
 _DRAINING = "draining"
-_ENDED = "the gRPC listener has ended by itself"
 _VANISHED = "the data directory has vanished: put it back and start the server again"
 
 
@@ -98,39 +95,57 @@ async def serve(config: Config, logger: LoggerFactory, *, dropped_lines: Callabl
                 "store": lambda: "" if store.is_there() else _VANISHED,
             },
         )
-        operations_address = await operations.start()
-        opened.push_async_callback(operations.stop)
-        health = await HealthReporter.create()
-        health_server = HealthServer(config.server.health_listen, health)
-        health_address = await health_server.start()
-        opened.push_async_callback(health_server.stop)
+        health, probed = await _open_to_probes(config, opened, operations)
 
         server = _server(config, services, health, Seam([CallMetrics(metrics), AccessLog(log)]))
-        addresses = {
+        announced = {
+            names.KEY_VERSION: version("kotaemon-grpc"),
             names.KEY_ADDRESS: str(bind(server, config.server.listen, credentials)),
-            names.KEY_HEALTH_ADDRESS: str(health_address),
-            names.KEY_OPERATIONS_ADDRESS: str(operations_address),
+            **probed,
         }
-        if await signals.done_before_stop(_import(config, documents, log)):
+        if await signals.done_before_stop(import_at_start(config, documents, log)):
             await server.start()
             await health.set_serving(service.name for service in services)
             not_serving_because = ""
-            log.info(names.EVENT_SERVING, version=version("kotaemon-grpc"), **addresses)
+            log.info(names.EVENT_SERVING, **announced)
             try:
                 await signals.done_before_stop(
-                    _until_ended(server, _purge(store, config.conversations.retention_days, log))
+                    until_ended(
+                        server, purge_hourly(store, config.conversations.retention_days, log)
+                    )
                 )
             except OperatorError:
-                not_serving_because = _ENDED
+                not_serving_because = ENDED
                 await health.shut_down()
                 raise
         signal = await signals.wait_for_stop()
         log.info(names.EVENT_DRAINING, **{names.KEY_SIGNAL: signal.name})
         not_serving_because = _DRAINING
-        await health.shut_down()
-        health.end_watches()
-        await server.stop(config.server.shutdown_grace_s)
+        await _drain(server, health, config.server.shutdown_grace_s)
     log.info(names.EVENT_STOPPED)
+
+
+async def _open_to_probes(
+    config: Config, opened: AsyncExitStack, operations: Operations
+) -> tuple[HealthReporter, dict[str, str]]:
+    """Serve those who ask how the server is, before it serves; return where."""
+    operations_address = await operations.start()
+    opened.push_async_callback(operations.stop)
+    health = await HealthReporter.create()
+    health_server = HealthServer(config.server.health_listen, health)
+    health_address = await health_server.start()
+    opened.push_async_callback(health_server.stop)
+    return health, {
+        names.KEY_HEALTH_ADDRESS: str(health_address),
+        names.KEY_OPERATIONS_ADDRESS: str(operations_address),
+    }
+
+
+async def _drain(server: grpc.aio.Server, health: HealthReporter, grace_s: float) -> None:
+    """Say that the server does not serve, and let running calls finish."""
+    await health.shut_down()
+    health.end_watches()
+    await server.stop(grace_s)
 
 
 async def _backend(
@@ -140,24 +155,33 @@ async def _backend(
     store = await asyncio.to_thread(SqliteStore.open, config.storage.data_dir)
     opened.push_async_callback(asyncio.to_thread, store.close)
     if store.rebuilt_indexes:
-        log.info(names.EVENT_INDEX_REBUILT, count=store.rebuilt_indexes)
+        log.info(names.EVENT_INDEX_REBUILT, **{names.KEY_COUNT: store.rebuilt_indexes})
     metrics.observe_store(
         documents=store.document_count, passages=store.passage_count, index_lag=store.index_lag
     )
+    tokens = PageTokens(store.page_token_key)
     # Threads of their own, so that large documents never hold up an answer.
     parsers = opened.enter_context(ThreadPoolExecutor(_PARSERS, thread_name_prefix="parser"))
     documents = Documents(
         store=store.documents,
         parser=TextParser(parsers),
         spool=TemporarySpool(store.spool_dir),
-        tokens=PageTokens(store.page_token_key),
+        tokens=tokens,
         max_document_bytes=config.documents.max_document_bytes,
     )
     engine = LocalEngine(
         store.retriever,
         opened.enter_context(ThreadPoolExecutor(_ANSWERERS, thread_name_prefix="engine")),
     )
-    return store, documents, _services(config, store, engine, documents, metrics)
+    services = _services(
+        config=config,
+        store=store,
+        engine=engine,
+        documents=documents,
+        tokens=tokens,
+        metrics=metrics,
+    )
+    return store, documents, services
 
 
 def _credentials(
@@ -182,14 +206,15 @@ def _credentials(
 
 
 def _services(
+    *,
     config: Config,
     store: SqliteStore,
     engine: AnswerEngine,
     documents: Documents,
+    tokens: PageTokens,
     metrics: Metrics,
 ) -> list[_Service]:
     """Put the use cases together, and the services of both versions upon them."""
-    tokens = PageTokens(store.page_token_key)
     asking = Asking(
         engine=engine,
         documents=store.documents,
@@ -243,53 +268,6 @@ def _server(
     server.add_generic_rpc_handlers(tuple(handlers))
     health.add_to(server)
     return server
-
-
-async def _import(config: Config, documents: Documents, log: FilteringBoundLogger) -> None:
-    """Import what the settings name. What cannot be read is said, and does not stop the start."""
-    if not config.documents.import_paths:
-        return
-    report = await import_paths(documents, Scope(DEFAULT_TENANT), config.documents.import_paths)
-    for path, reason in report.failures:
-        log.warning(names.EVENT_IMPORT_FAILED, **{names.KEY_PATH: path, names.KEY_REASON: reason})
-    log.info(
-        names.EVENT_IMPORTED,
-        **{outcome.value: report.outcomes[outcome] for outcome in ImportOutcome},
-        failed=len(report.failures),
-    )
-
-
-async def _until_ended(server: grpc.aio.Server, work: Coroutine[None, None, None]) -> None:
-    """Do background work for as long as the server serves.
-
-    Raises:
-        OperatorError: the server ended by itself; the process must not live on without it.
-    """
-    working = asyncio.create_task(work)
-    # Waited for from outside: to cancel it would be to cancel the server's own state. A path
-    # that is not UTF-8 ends a server of grpc.aio with an exception (seen in grpcio 1.85.1).
-    ended = asyncio.ensure_future(server.wait_for_termination())
-    ended.add_done_callback(lambda task: task.cancelled() or task.exception())
-    try:
-        await asyncio.wait({ended})
-    finally:
-        working.cancel()
-    raise OperatorError(f"{_ENDED}; start the server again")
-
-
-async def _purge(store: SqliteStore, retention_days: int, log: FilteringBoundLogger) -> None:
-    """Delete the conversations that rested for too long, now and every hour."""
-    while retention_days:
-        try:
-            count = await store.purge_conversations(_now() - timedelta(days=retention_days))
-        except AgentError as error:
-            log.warning(names.EVENT_PURGE_FAILED, exc_info=error)
-        except Exception:
-            log.exception(names.EVENT_PURGE_FAILED)
-        else:
-            if count:
-                log.info(names.EVENT_PURGED, count=count)
-        await asyncio.sleep(_PURGE_EVERY_S)
 
 
 def _now() -> datetime:

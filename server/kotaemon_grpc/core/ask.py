@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from kotaemon_grpc.core.conversation import Turn
-from kotaemon_grpc.core.errors import NotFound, ResourceType
 from kotaemon_grpc.core.model import AnswerCompleted
-from kotaemon_grpc.core.names import collection_name, conversation_name
+from kotaemon_grpc.core.required import require_collection, require_conversation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -107,8 +106,7 @@ class Dialogue:
         Raises:
             NotFound: there is no such collection, or the conversation is gone.
         """
-        if not await self._documents.collection_exists(question.scope):
-            raise NotFound(ResourceType.COLLECTION, collection_name(question.scope.collection))
+        await require_collection(self._documents, question.scope)
         history = await self._memory.history()
         async with aclosing(self._engine.answer(question, history)) as events:
             async for event in events:
@@ -169,9 +167,7 @@ class _Kept:
         self._new_id = new_id
 
     async def continue_(self, conversation: str) -> None:
-        if await self._store.get(self._tenant, conversation) is None:
-            raise NotFound(ResourceType.CONVERSATION, conversation_name(conversation))
-        self.conversation = conversation
+        self.conversation = (await require_conversation(self._store, self._tenant, conversation)).id
 
     async def history(self) -> Sequence[Turn]:
         if not self.conversation or not self._turns:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kotaemon_grpc.core.errors import NotFound, ResourceType
 from kotaemon_grpc.core.names import conversation_name
 from kotaemon_grpc.core.paging import Page
+from kotaemon_grpc.core.required import require_conversation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,10 +45,7 @@ class Conversing:
         Raises:
             NotFound: there is none.
         """
-        found = await self._conversations.get(caller.tenant, conversation)
-        if found is None:
-            raise NotFound(ResourceType.CONVERSATION, conversation_name(conversation))
-        return found
+        return await require_conversation(self._conversations, caller.tenant, conversation)
 
     async def list(self, caller: Caller, *, token: str, limit: int) -> Page[Conversation]:
         """List conversations, newest first."""

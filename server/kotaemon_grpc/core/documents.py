@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -19,8 +19,9 @@ from kotaemon_grpc.core.errors import (
 from kotaemon_grpc.core.limits import MAX_TITLE_CHARS
 from kotaemon_grpc.core.media_types import PLAIN_TEXT, media_type_of
 from kotaemon_grpc.core.model import DocumentDraft, ImportOutcome, ParsedDocument, Scope
-from kotaemon_grpc.core.names import collection_name, document_name
+from kotaemon_grpc.core.names import document_name
 from kotaemon_grpc.core.paging import Page
+from kotaemon_grpc.core.required import require_collection
 from kotaemon_grpc.core.titles import title_from
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class DocumentHeader:
         document_id = self.id or _id_of(self.uri)
         uri = self.uri or f"kotaemon:{document_name(self.scope.collection, document_id)}"
         mime_type = self.mime_type or media_type_of(urlsplit(self.uri).path) or PLAIN_TEXT
-        return DocumentHeader(self.scope, document_id, self.title, uri, mime_type, self.sha256)
+        return replace(self, id=document_id, uri=uri, mime_type=mime_type)
 
 
 class Documents:
@@ -153,8 +154,7 @@ class Documents:
         """
         bound_to = (scope.tenant, "documents", scope.collection)
         after = self._tokens.decode(token, *bound_to)
-        if not await self._store.collection_exists(scope):
-            raise NotFound(ResourceType.COLLECTION, collection_name(scope.collection))
+        await require_collection(self._store, scope)
         page = await self._store.list(scope, after=after, limit=limit)
         return Page(page.items, self._tokens.encode(page.next_key, *bound_to))
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kotaemon_grpc.core.errors import NotFound, ResourceType
 from kotaemon_grpc.core.limits import MAX_SEARCH_RESULTS
-from kotaemon_grpc.core.names import collection_name
 from kotaemon_grpc.core.paging import Page
+from kotaemon_grpc.core.required import require_collection
 
 if TYPE_CHECKING:
     from kotaemon_grpc.core.model import Hit, Query, Scope
@@ -44,8 +43,7 @@ class Searching:
         """
         bound_to = (scope.tenant, "search", scope.collection, query.text)
         offset = int(self._tokens.decode(token, *bound_to) or 0)
-        if not await self._documents.collection_exists(scope):
-            raise NotFound(ResourceType.COLLECTION, collection_name(scope.collection))
+        await require_collection(self._documents, scope)
         end = min(offset + query.limit, MAX_SEARCH_RESULTS)
         # One more than asked for tells whether there is another page.
         wanted = replace(query, offset=offset, limit=end - offset + 1)

@@ -1,0 +1,74 @@
+"""What the server does beside answering calls."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from kotaemon_grpc.core.errors import AgentError, OperatorError
+from kotaemon_grpc.core.model import DEFAULT_TENANT, ImportOutcome, Scope
+from kotaemon_grpc.documents.local_import import import_paths
+from kotaemon_grpc.telemetry import names
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    import grpc
+    from structlog.typing import FilteringBoundLogger
+
+    from kotaemon_grpc.config import Config
+    from kotaemon_grpc.core.documents import Documents
+    from kotaemon_grpc.stores.sqlite.store import SqliteStore
+
+ENDED = "the gRPC listener has ended by itself"
+_PURGE_EVERY_S = 3600.0
+
+
+async def import_at_start(config: Config, documents: Documents, log: FilteringBoundLogger) -> None:
+    """Import what the settings name. What cannot be read is said, and stops nothing."""
+    if not config.documents.import_paths:
+        return
+    report = await import_paths(documents, Scope(DEFAULT_TENANT), config.documents.import_paths)
+    for path, reason in report.failures:
+        log.warning(names.EVENT_IMPORT_FAILED, **{names.KEY_PATH: path, names.KEY_REASON: reason})
+    log.info(
+        names.EVENT_IMPORTED,
+        **{outcome.value: report.outcomes[outcome] for outcome in ImportOutcome},
+        **{names.KEY_FAILED: len(report.failures)},
+    )
+
+
+async def until_ended(server: grpc.aio.Server, work: Coroutine[None, None, None]) -> None:
+    """Do background work for as long as the server serves.
+
+    Raises:
+        OperatorError: the server ended by itself; the process must not live on without it.
+    """
+    working = asyncio.create_task(work)
+    # Waited for from outside: to cancel it would be to cancel the server's own state. A path
+    # that is not UTF-8 ends a server of grpc.aio with an exception (seen in grpcio 1.85.1).
+    ended = asyncio.ensure_future(server.wait_for_termination())
+    ended.add_done_callback(lambda task: task.cancelled() or task.exception())
+    try:
+        await asyncio.wait({ended})
+    finally:
+        working.cancel()
+    raise OperatorError(f"{ENDED}; start the server again")
+
+
+async def purge_hourly(store: SqliteStore, retention_days: int, log: FilteringBoundLogger) -> None:
+    """Delete the conversations that rested for too long, now and every hour."""
+    while retention_days:
+        try:
+            count = await store.purge_conversations(
+                datetime.now(UTC) - timedelta(days=retention_days)
+            )
+        except AgentError as error:
+            log.warning(names.EVENT_PURGE_FAILED, exc_info=error)
+        except Exception:
+            log.exception(names.EVENT_PURGE_FAILED)
+        else:
+            if count:
+                log.info(names.EVENT_PURGED, **{names.KEY_COUNT: count})
+        await asyncio.sleep(_PURGE_EVERY_S)
