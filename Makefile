@@ -5,7 +5,7 @@ SAMPLE := README.md docs
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve ask test lint format gen baseline lock bench-retrieval clean
+.PHONY: help setup serve ask test lint format gen baseline lock bench bench-retrieval clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -26,6 +26,12 @@ setup: .venv/.installed ## make the virtual environment, locked
 .venv-gen/.installed: requirements/gen.txt
 	$(PYTHON) -m venv --clear .venv-gen
 	.venv-gen/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/gen.txt
+	@touch $@
+
+.venv-bench/.installed: requirements/bench.txt pyproject.toml
+	$(PYTHON) -m venv --clear .venv-bench
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 serve: setup ## start the server with the project's documentation as its sample corpus
@@ -58,12 +64,17 @@ baseline: setup .venv-gen/.installed ## with a release: make today's contract th
 lock: setup ## lock the newest versions of what we depend on
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header \
-	  --python-version 3.11 pyproject.toml --extra server requirements/dev.in -o requirements/dev.txt
+	  --python-version 3.11 pyproject.toml --extra server --extra otlp requirements/dev.in -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header \
 	  --python-version 3.11 requirements/gen.in -o requirements/gen.txt
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header \
+	  --python-version 3.11 pyproject.toml --extra server --extra otlp requirements/bench.in -o requirements/bench.txt
+
+bench: .venv-bench/.installed ## measure the pipeline against its peers, on two idle cores
+	.venv-bench/bin/python bench/run.py $(ARGS)
 
 bench-retrieval: setup ## measure retrieval and answers: make bench-retrieval DATA=DIR
 	$(BIN)/python bench/retrieval.py $(DATA)
 
 clean: ## remove what was made here, but certificates and data
-	rm -rf .venv .venv-gen .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .venv-gen .venv-bench .mypy_cache .pytest_cache .ruff_cache build dist

@@ -22,7 +22,7 @@ from kotaemon_grpc.client import AgentClient, TlsFiles
 from kotaemon_grpc.transport import pki
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
 CORPUS = Path(__file__).parent / "corpus"
 COMMAND = [sys.executable, "-c", "from kotaemon_grpc.cli import main; main()"]
@@ -32,13 +32,19 @@ START_LIMIT_S = 60
 class Serving:
     """A server in a process of its own, with everything that it wrote."""
 
-    def __init__(self, *arguments: str, data_dir: Path, certs: Path) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        data_dir: Path,
+        certs: Path,
+        command: Sequence[str] = COMMAND,
+    ) -> None:
         self.data_dir = data_dir
         self.certs = certs
         self.lines: list[dict[str, Any]] = []
         self.process = subprocess.Popen(
             [
-                *COMMAND,
+                *command,
                 "serve",
                 "--listen=127.0.0.1:0",
                 "--health-listen=127.0.0.1:0",
@@ -161,6 +167,12 @@ def server(tmp_path_factory: pytest.TempPathFactory, certs: Path) -> Iterator[Se
     )
     yield serving
     assert serving.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def serving_type() -> type[Serving]:
+    """What starts a server, for fixtures that share one among their tests."""
+    return Serving
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from kotaemon_grpc.documents.local_import import import_paths
 from kotaemon_grpc.telemetry import names
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterable
 
     import grpc
     from structlog.typing import FilteringBoundLogger
@@ -39,21 +39,25 @@ async def import_at_start(config: Config, documents: Documents, log: FilteringBo
     )
 
 
-async def until_ended(server: grpc.aio.Server, work: Coroutine[None, None, None]) -> None:
-    """Do background work for as long as the server serves.
+async def until_ended(
+    servers: Iterable[grpc.aio.Server], *work: Coroutine[None, None, None]
+) -> None:
+    """Do background work for as long as all servers serve.
 
     Raises:
         OperatorError: the server ended by itself; the process must not live on without it.
     """
-    working = asyncio.create_task(work)
+    working = [asyncio.create_task(each) for each in work]
     # Waited for from outside: to cancel it would be to cancel the server's own state. A path
     # that is not UTF-8 ends a server of grpc.aio with an exception (seen in grpcio 1.85.1).
-    ended = asyncio.ensure_future(server.wait_for_termination())
-    ended.add_done_callback(lambda task: task.cancelled() or task.exception())
+    ended = [asyncio.ensure_future(server.wait_for_termination()) for server in servers]
+    for each in ended:
+        each.add_done_callback(lambda task: task.cancelled() or task.exception())
     try:
-        await asyncio.wait({ended})
+        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        working.cancel()
+        for task in working:
+            task.cancel()
     raise OperatorError(f"{ENDED}; start the server again")
 
 

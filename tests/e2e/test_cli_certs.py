@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import stat
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from kotaemon_grpc.client import AgentClient, TlsFiles, UnavailableError
+from kotaemon_grpc.client import AgentClient, PermissionDeniedError, TlsFiles, UnavailableError
 
 if TYPE_CHECKING:
     import subprocess
@@ -41,9 +42,11 @@ def test_init_makes_the_files_that_people_script_against(command: Command, tmp_p
     assert {path.name: path.read_bytes() for path in directory.glob("*.pem")} == before
 
 
-async def test_issue_makes_a_certificate_that_the_server_takes(
-    command: Command, server: Any, tmp_path: Path
+async def test_issue_makes_a_certificate_that_may_do_what_a_binding_says(
+    command: Command, start: Callable[..., Any], corpus: Path, tmp_path: Path
 ) -> None:
+    binding = '{"principals": ["spiffe://example.org/*"], "roles": ["user"]}'
+    server = start(f"--import={corpus / 'en'}", f"--set=policy.bindings=[{binding}]")
     done = command(
         *("certs", "issue", "--spiffe", "spiffe://example.org/agent", "--usage", "client"),
         *("--dir", str(server.certs), "--out", str(tmp_path)),
@@ -52,6 +55,16 @@ async def test_issue_makes_a_certificate_that_the_server_takes(
     own = TlsFiles(server.tls.ca, tmp_path / "agent.pem", tmp_path / "agent-key.pem")
     async with AgentClient(server.address, tls=own) as client:
         assert (await client.ask("When is a fire drill held?")).finish_reason == "answered"
+        with pytest.raises(PermissionDeniedError, match="no role"):
+            await client.delete_document("collections/default/documents/any")
+    denied = await asyncio.to_thread(
+        command,
+        *("import", str(corpus / "en"), f"--target={server.address}", f"--ca={own.ca}"),
+        *(f"--certificate={own.certificate}", f"--key={own.key}"),
+    )
+    assert (denied.returncode, denied.stdout) == (1, "")
+    (line,) = denied.stderr.splitlines()  # not one for each file: none of them is at fault
+    assert line.startswith("error: permission denied: ")
 
 
 async def test_a_certificate_that_is_made_for_servers_is_no_client(

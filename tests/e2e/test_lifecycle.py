@@ -309,7 +309,8 @@ async def test_a_full_disk_is_told_to_callers_and_recovers(
         assert (await client.search("quangleberry"))[0].document == imported.document.name
     assert await asyncio.to_thread(serving.stop) == 0
     assert serving.errors == []
-    (told,) = [line for line in serving.lines if line.get("reason") == "STORAGE_FULL"]
+    calls = [line for line in serving.lines if line["event"] == "call"]
+    (told,) = [line for line in calls if line.get("reason") == "STORAGE_FULL"]
     assert told["level"] in {"warning", "error"}
 
 

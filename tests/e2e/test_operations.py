@@ -124,7 +124,7 @@ async def test_the_server_is_alive_and_ready(server: Any) -> None:
 
 @pytest.mark.parametrize(
     ("path", "method", "status"),
-    [("/", "GET", 404), ("/metrics/", "GET", 404), ("/metrics", "POST", 405)],
+    [("//", "GET", 404), ("/metrics/", "GET", 404), ("/metrics", "POST", 405)],
 )
 async def test_other_requests_are_refused(server: Any, path: str, method: str, status: int) -> None:
     assert (await get(server, path, method))[0] == status

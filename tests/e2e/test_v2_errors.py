@@ -51,7 +51,7 @@ async def test_a_failure_has_its_reason_its_detail_and_the_id_of_its_request(
     call, code, kind = FAILURES[reason]
     failure = await failure_of(call(channel))
     assert (failure.code, failure.reason) == (code, reason)
-    assert failure.kinds == ["ErrorInfo", "RequestInfo", kind]
+    assert failure.kinds == ["ErrorInfo", "RequestInfo", kind, "LocalizedMessage"]
     assert failure.detail("ErrorInfo").domain == "kotaemon-grpc"
     assert failure.status.message == failure.error.details()
     assert failure.status.code == failure.error.code().value[0]

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
 
-from kotaemon_grpc.core.errors import (
-    AlreadyExists,
-    ContentTooLarge,
-    FieldViolation,
-    InvalidArgument,
-    NotFound,
-    ResourceType,
-    StorageFull,
-    StorageUnavailable,
-)
-from kotaemon_grpc.pipeline.errors import status_of
+from kotaemon_grpc.cli.config import config
+from kotaemon_grpc.config import Config, load
+from kotaemon_grpc.pipeline.errors import FAILURES, INTERNAL
 from kotaemon_grpc.telemetry import names
 from kotaemon_grpc.telemetry.metrics import Metrics
 from kotaemon_grpc.wire.reasons import Reason
 
 DOCS = Path(__file__).parents[2] / "docs"
-CODES = {
-    3: "INVALID_ARGUMENT",
-    5: "NOT_FOUND",
-    6: "ALREADY_EXISTS",
-    8: "RESOURCE_EXHAUSTED",
-    13: "INTERNAL",
-    14: "UNAVAILABLE",
-}
+EXAMPLES = sorted(DOCS.glob("examples/*.toml"))
+SNIPPETS = [
+    pytest.param(snippet, id=f"{page.stem}-{number}")
+    for page in sorted(DOCS.glob("*.md"))
+    for number, snippet in enumerate(
+        re.findall(
+            r"^```toml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        )
+    )
+]
 
 
 def table(file: str, first_column: str) -> list[list[str]]:
@@ -48,35 +45,13 @@ def table(file: str, first_column: str) -> list[list[str]]:
     return rows
 
 
-def codes_of_reasons() -> dict[str, str]:
-    """Ask the one place that makes a status for the code and the reason of each error."""
-    errors = [
-        InvalidArgument(FieldViolation("f", "is bad")),
-        *(NotFound(kind, "x") for kind in ResourceType),
-        *(AlreadyExists(k, "x") for k in (ResourceType.DOCUMENT, ResourceType.CONVERSATION)),
-        ContentTooLarge(1),
-        StorageFull(),
-        StorageUnavailable(),
-        ValueError(),
-    ]
-    found = {}
-    for error in errors:
-        status = status_of(error, "r")
-        reason = next(r for r in sorted(Reason, key=len, reverse=True) if has(status, r))
-        found[str(reason)] = CODES[status.code]
-    return found
-
-
-def has(status: object, reason: Reason) -> bool:
-    return reason.encode() in status.details[0].value  # type: ignore[attr-defined]
-
-
 def test_the_table_of_errors_has_every_reason_with_its_code() -> None:
     documented = {
         reason.strip("`"): code.strip("`") for reason, code, *_ in table("errors.md", "reason")
     }
     assert set(documented) == set(Reason)
-    assert documented == codes_of_reasons()
+    failures = {*FAILURES.values(), INTERNAL}
+    assert documented == {failure.reason: failure.code.name for failure in failures}
 
 
 def test_the_table_of_metrics_has_every_metric_with_its_kind_and_labels() -> None:
@@ -98,3 +73,33 @@ def test_the_table_of_metrics_has_every_metric_with_its_kind_and_labels() -> Non
     labels = {value for key, value in vars(names).items() if key.startswith("LABEL_")}
     documented = {label for row in rows.values() for label in re.findall(r"`(\w+)`", row[2])}
     assert documented == labels
+
+
+def test_the_tables_of_settings_have_every_setting_with_its_default() -> None:
+    text = (DOCS / "configuration.md").read_text(encoding="utf-8")
+    documented = dict(re.findall(r"^\| `(\w+\.\w+)` \| `(.*?)` \|", text, re.MULTILINE))
+    defaults = {
+        f"{section}.{key}": json.dumps(value)
+        for section, values in Config().masked().items()
+        for key, value in values.items()
+    }
+    assert documented == defaults
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_of_settings_passes_the_check(example: Path) -> None:
+    result = CliRunner().invoke(config, ["check", str(example)])
+    assert result.exit_code == 0, result.exception
+    assert result.output == f"{example} is valid\n"
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_a_snippet_of_settings_is_valid(snippet: str, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(snippet, encoding="utf-8")
+    load(file=file, environ={}, flags={})
+
+
+def test_there_are_examples_and_snippets() -> None:
+    assert EXAMPLES
+    assert SNIPPETS

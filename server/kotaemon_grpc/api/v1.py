@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import urldefrag
 
 from kotaemon_grpc.core.checks import Checks
-from kotaemon_grpc.core.model import DEFAULT_COLLECTION, Question, Scope, TextDelta
+from kotaemon_grpc.core.model import DEFAULT_COLLECTION, Question, TextDelta
 from kotaemon_grpc.pb.v1 import agent_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from kotaemon_grpc.core.ask import Asking
-    from kotaemon_grpc.core.model import Caller, Citation
+    from kotaemon_grpc.core.caller import Caller
+    from kotaemon_grpc.core.context import Context
+    from kotaemon_grpc.core.model import Citation
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AgentService"]
 UNVERSIONED_NAME = "kotaemon.AgentService"
@@ -34,21 +36,23 @@ class AgentService:
         """Take the use case."""
         self._asking = asking
 
-    async def ask_question(self, request: pb.QuestionRequest, caller: Caller) -> pb.AnswerResponse:
+    async def ask_question(
+        self, request: pb.QuestionRequest, context: Context
+    ) -> pb.AnswerResponse:
         """Answer one question."""
-        question, conversation = question_from_pb(request, caller)
-        dialogue = await self._asking.open(caller, conversation)
+        question, conversation = question_from_pb(request, context.caller)
+        dialogue = await self._asking.open(context, conversation)
         answer = await dialogue.answer(question)
         references = dict.fromkeys(reference_of(citation) for citation in answer.citations)
         return pb.AnswerResponse(answer=answer.text, references=references)
 
     async def chat_stream(
-        self, requests: AsyncIterator[pb.Message], caller: Caller
+        self, requests: AsyncIterator[pb.Message], context: Context
     ) -> AsyncIterator[pb.Message]:
         """Answer each message of the user, with the earlier ones as its history."""
-        dialogue = await self._asking.open(caller)
+        dialogue = await self._asking.open(context)
         async for request in requests:
-            question = turn_from_pb(request, caller)
+            question = turn_from_pb(request, context.caller)
             async with aclosing(dialogue.ask(question)) as events:
                 async for event in events:
                     if isinstance(event, TextDelta):
@@ -64,6 +68,7 @@ def question_from_pb(request: pb.QuestionRequest, caller: Caller) -> tuple[Quest
 
     Raises:
         InvalidArgument: with every field that breaks a constraint.
+        PermissionDenied: the caller may not see the collection.
     """
     checks = Checks()
     context = checks.context("context", request.context)
@@ -71,17 +76,12 @@ def question_from_pb(request: pb.QuestionRequest, caller: Caller) -> tuple[Quest
     conversation = context.pop("conversation", "").removeprefix(_CONVERSATIONS)
     language = context.pop("language", "")
     checks.optional_id('context["conversation"]', conversation)
-    question = Question(
-        text=checks.question("query", request.query),
-        scope=Scope(
-            caller.tenant,
-            checks.optional_id('context["collection"]', collection) or DEFAULT_COLLECTION,
-        ),
-        language=checks.language('context["language"]', language),
-        context=context,
-    )
+    checks.optional_id('context["collection"]', collection)
+    text = checks.question("query", request.query)
+    checks.language('context["language"]', language)
     checks.done()
-    return question, conversation
+    scope = caller.scope(collection or DEFAULT_COLLECTION)
+    return Question(text, scope, language, context), conversation
 
 
 def turn_from_pb(message: pb.Message, caller: Caller) -> Question:
@@ -89,13 +89,14 @@ def turn_from_pb(message: pb.Message, caller: Caller) -> Question:
 
     Raises:
         InvalidArgument: with every field that breaks a constraint.
+        PermissionDenied: the caller may not see the collection.
     """
     checks = Checks()
     if message.role != _USER:
         checks.violation("role", f'must be "{_USER}"')
     text = checks.question("content", message.content)
     checks.done()
-    return Question(text, Scope(caller.tenant))
+    return Question(text, caller.scope())
 
 
 def reference_of(citation: Citation) -> str:

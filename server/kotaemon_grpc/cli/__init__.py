@@ -23,6 +23,7 @@ _VERBS = {
     "config": "config",
     "documents": "documents",
     "import": "import_",
+    "keys": "keys",
     "search": "search",
     "serve": "serve",
     "version": "version",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kotaemon_grpc.app.checking import check as check_settings
 from kotaemon_grpc.cli.settings import config_options, load_config
 from kotaemon_grpc.config import load
 
@@ -35,8 +36,12 @@ def show(config_file: Path | None, assignments: tuple[str, ...], *, as_json: boo
 @config.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
-    """Validate a settings file, without the environment."""
-    load(file=file, environ={}, flags={})
+    """Validate a settings file, without the environment.
+
+    Roles must name methods that exist, and bindings roles that do. The files that
+    the settings name are not read.
+    """
+    check_settings(load(file=file, environ={}, flags={}))
     click.echo(f"{file} is valid")
 
 
@@ -44,5 +49,19 @@ def _toml(settings: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for number, (section, values) in enumerate(settings.items()):
         yield f"\n[{section}]" if number else f"[{section}]"
         for key, value in values.items():
-            # For text, numbers, truth and lists of them JSON's syntax is TOML's, but for DEL.
-            yield f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
+            yield f"{key} = {_inline(value)}"
+
+
+def _inline(value: Any) -> str:
+    """Write a value in one line. TOML has no word for what is not there."""
+    if isinstance(value, dict):
+        pairs = (
+            f"{json.dumps(key, ensure_ascii=False)} = {_inline(item)}"
+            for key, item in value.items()
+            if item is not None
+        )
+        return f"{{ {', '.join(pairs)} }}" if value else "{}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_inline, value))}]"
+    # For text, numbers and truth JSON's syntax is TOML's, but for DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

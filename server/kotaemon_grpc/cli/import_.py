@@ -18,7 +18,12 @@ from kotaemon_grpc.cli import FAILED
 from kotaemon_grpc.cli.calls import call, explain
 from kotaemon_grpc.cli.resources import base_uri_option, collection_option
 from kotaemon_grpc.cli.settings import client_config, client_options
-from kotaemon_grpc.client import AuthenticationError, CallError, UnavailableError
+from kotaemon_grpc.client import (
+    AuthenticationError,
+    CallError,
+    PermissionDeniedError,
+    UnavailableError,
+)
 from kotaemon_grpc.core.errors import OperatorError
 from kotaemon_grpc.documents.walk import FoundFile, find_documents
 
@@ -110,7 +115,7 @@ class _Run:
                         collection=self.collection,
                         mime_type=file.mime_type,
                     )
-            except (UnavailableError, AuthenticationError):
+            except (UnavailableError, AuthenticationError, PermissionDeniedError):
                 raise  # it is not the file's fault: the rest would fail as well
             except CallError as error:
                 self.fail(file.path, explain(error))

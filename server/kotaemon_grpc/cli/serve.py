@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from typing import Any
 
 import click
+import uvloop
 
 from kotaemon_grpc.app import serve as run
 from kotaemon_grpc.cli.settings import config_options, load_config
@@ -29,19 +29,22 @@ _FLAGS = {
 
 
 @click.command(short_help="Start the server in the foreground.")
-@click.option("--listen", metavar="HOST:PORT", help="gRPC over mutual TLS. [127.0.0.1:50051]")
+@click.option("--listen", metavar="HOST:PORT", help="gRPC over TLS. [127.0.0.1:50051]")
 @click.option(
     "--health-listen", metavar="HOST:PORT", help="gRPC health alone, plaintext. [127.0.0.1:50052]"
 )
 @click.option(
     "--operations-listen",
     metavar="HOST:PORT",
-    help="HTTP: /metrics, /healthz, /readyz. [127.0.0.1:9464]",
+    help="HTTP for operators: /, /metrics, /healthz, /readyz. [127.0.0.1:9464]",
 )
 @click.option("--data-dir", metavar="DIR", help="Where documents are kept. [var]")
 @click.option("--certs", metavar="DIR", help="Where the development PKI lives. [certs/dev]")
 @click.option(
-    "--insecure", is_flag=True, default=None, help="Serve plaintext; on a loopback address alone."
+    "--insecure",
+    is_flag=True,
+    default=None,
+    help="Serve anybody as an administrator in plaintext; on a loopback address alone.",
 )
 @click.option(
     "--reflection/--no-reflection", default=None, help="Describe the services to clients. [yes]"
@@ -70,4 +73,4 @@ def serve(**options: Any) -> None:
     descriptor = sys.stdout.fileno() if sys.stdout else os.open(os.devnull, os.O_WRONLY)
     with LogStream(descriptor) as stream:
         log = configure(config.log.level, config.log.format, stream)
-        asyncio.run(run(config, log, dropped_lines=lambda: stream.dropped))
+        uvloop.run(run(config, log, dropped_lines=lambda: stream.dropped))

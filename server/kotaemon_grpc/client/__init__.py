@@ -17,6 +17,8 @@ from kotaemon_grpc.client.errors import (
     FieldViolation,
     InvalidArgumentError,
     NotFoundError,
+    PermissionDeniedError,
+    PreconditionError,
     UnavailableError,
 )
 from kotaemon_grpc.client.tls import TlsFiles
@@ -54,6 +56,8 @@ __all__ = [
     "InvalidArgumentError",
     "Location",
     "NotFoundError",
+    "PermissionDeniedError",
+    "PreconditionError",
     "SearchResult",
     "TextDelta",
     "TlsFiles",

@@ -6,7 +6,9 @@ ClientError
     ├── InvalidArgumentError   `field_violations` names the fields
     ├── NotFoundError          what was named does not exist
     ├── AlreadyExistsError     what was to be created does
-    ├── AuthenticationError    the server does not know the caller, or the caller may not
+    ├── AuthenticationError    the server does not know the caller
+    ├── PermissionDeniedError  the caller may not do this
+    ├── PreconditionError      the call cannot be made as things are
     ├── ExhaustedError         a limit was reached
     ├── UnavailableError       no server could be reached, or it cannot serve now
     └── DeadlineError          the deadline passed first
@@ -48,6 +50,8 @@ class CallError(ClientError):
             not say.
         request_id: what to name to the server's operator; empty if it did not say.
         field_violations: which fields of the request are not valid.
+        retry_after_s: when another attempt makes sense, in seconds from now; None if
+            the server did not say.
     """
 
     def __init__(self, status: status_pb2.Status) -> None:
@@ -57,6 +61,7 @@ class CallError(ClientError):
         self.reason = ""
         self.request_id = ""
         self.field_violations: tuple[FieldViolation, ...] = ()
+        self.retry_after_s: float | None = None
         super().__init__(f"{self.code.name}: {self.message}")
         for detail in status.details:
             self._read(detail)
@@ -64,11 +69,14 @@ class CallError(ClientError):
     def _read(self, detail: object) -> None:
         info = error_details_pb2.ErrorInfo()
         request = error_details_pb2.RequestInfo()
+        retry = error_details_pb2.RetryInfo()
         bad_request = error_details_pb2.BadRequest()
         if detail.Unpack(info):  # type: ignore[attr-defined]
             self.reason = info.reason
         elif detail.Unpack(request):  # type: ignore[attr-defined]
             self.request_id = request.request_id
+        elif detail.Unpack(retry):  # type: ignore[attr-defined]
+            self.retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
         elif detail.Unpack(bad_request):  # type: ignore[attr-defined]
             self.field_violations = tuple(
                 FieldViolation(violation.field, violation.description)
@@ -89,7 +97,15 @@ class AlreadyExistsError(CallError):
 
 
 class AuthenticationError(CallError):
-    """The server does not know the caller, or the caller may not do this."""
+    """The server does not know the caller."""
+
+
+class PermissionDeniedError(CallError):
+    """The caller may not do this."""
+
+
+class PreconditionError(CallError):
+    """The call cannot be made as things are: something else has to change first."""
 
 
 class ExhaustedError(CallError):
@@ -110,7 +126,8 @@ _CLASSES = {
     grpc.StatusCode.NOT_FOUND: NotFoundError,
     grpc.StatusCode.ALREADY_EXISTS: AlreadyExistsError,
     grpc.StatusCode.UNAUTHENTICATED: AuthenticationError,
-    grpc.StatusCode.PERMISSION_DENIED: AuthenticationError,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
+    grpc.StatusCode.FAILED_PRECONDITION: PreconditionError,
     grpc.StatusCode.RESOURCE_EXHAUSTED: ExhaustedError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineError,

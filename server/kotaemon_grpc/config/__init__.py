@@ -3,19 +3,11 @@
 Flags beat the environment, which beats the TOML file, which beats the defaults.
 """
 
+from kotaemon_grpc.config.access import Identity, Policy
+from kotaemon_grpc.config.limits import Limits, Log, Traces
+from kotaemon_grpc.config.listeners import TLS, Listener, Operations, Server, TLSFiles
 from kotaemon_grpc.config.load import COMMAND_LINE, ENVIRONMENT_PREFIX, load
-from kotaemon_grpc.config.tree import (
-    TLS,
-    Client,
-    Config,
-    Conversations,
-    Documents,
-    Log,
-    Operations,
-    Server,
-    Storage,
-    TLSFiles,
-)
+from kotaemon_grpc.config.tree import Client, Config, Conversations, Documents, Storage
 
 __all__ = [
     "COMMAND_LINE",
@@ -25,10 +17,15 @@ __all__ = [
     "Config",
     "Conversations",
     "Documents",
+    "Identity",
+    "Limits",
+    "Listener",
     "Log",
     "Operations",
+    "Policy",
     "Server",
     "Storage",
     "TLSFiles",
+    "Traces",
     "load",
 ]

@@ -8,7 +8,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
 
 from pydantic import ValidationError
 
@@ -28,8 +28,8 @@ _SERVICE_LINK = re.compile(
     r"(?!.*__)(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
 
-# The types of settings that are not text of their own.
-_PARSED = (bool, int, float, tuple[Path, ...])
+# The types of settings that are not text of their own, beside lists and tables of them.
+_PARSED = (bool, int, float)
 
 
 COMMAND_LINE = "command line"
@@ -67,7 +67,7 @@ def load(
         file = Path(environ[_FILE_VARIABLE])
     known = _known_keys()
     given = [
-        *(_from_file(file) if file is not None else ()),
+        *(_from_file(file, known) if file is not None else ()),
         *_from_environment(environ, known),
         *_from_flags(flags, known),
     ]
@@ -97,7 +97,7 @@ def _known_keys() -> dict[str, Any]:
     }
 
 
-def _from_file(path: Path) -> Iterator[_Setting]:
+def _from_file(path: Path, known: Mapping[str, Any]) -> Iterator[_Setting]:
     try:
         tree = tomllib.loads(path.read_bytes().decode())
     except OSError as error:
@@ -114,7 +114,7 @@ def _from_file(path: Path) -> Iterator[_Setting]:
             + "; mend what stands there"
         ) from None
     source = f"config file {path}"
-    for key, value in _leaves(tree):
+    for key, value in _leaves(tree, known):
         yield _Setting(key, value, source, key)
 
 
@@ -128,10 +128,10 @@ def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> I
             # A whole section; listed before its keys, which therefore beat it.
             table = _parse(environ[name])
             if isinstance(table, dict):
-                for inner, value in _leaves({key: table}):
+                for inner, value in _leaves({key: table}, known):
                     yield _Setting(inner, value, "environment", name)
                 continue
-        is_parsed = known.get(key) in _PARSED
+        is_parsed = _is_parsed(known.get(key))
         value = _parse(environ[name]) if is_parsed else environ[name]
         yield _Setting(key, value, "environment", name)
 
@@ -140,8 +140,12 @@ def _from_flags(flags: Mapping[str, object], known: Mapping[str, Any]) -> Iterat
     for key, value in flags.items():
         if value is None or value == ():
             continue
-        is_parsed = isinstance(value, str) and known.get(key) in _PARSED
+        is_parsed = isinstance(value, str) and _is_parsed(known.get(key))
         yield _Setting(key, _parse(str(value)) if is_parsed else value, COMMAND_LINE, key)
+
+
+def _is_parsed(annotation: Any) -> bool:
+    return annotation in _PARSED or get_origin(annotation) in {tuple, dict}
 
 
 def _parse(text: str) -> Any:
@@ -159,12 +163,18 @@ def _parse(text: str) -> Any:
     return text
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Flatten tables to dotted keys; an empty table says nothing but its name."""
+def _leaves(
+    tree: Mapping[str, Any], known: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Flatten tables to dotted keys, but those that are settings themselves.
+
+    An empty table says nothing but its name.
+    """
     for key, value in tree.items():
         path = f"{prefix}{key}"
-        if isinstance(value, dict) and (value or (not prefix and key in Config.model_fields)):
-            yield from _leaves(value, f"{path}.")
+        is_section = not prefix and key in Config.model_fields
+        if isinstance(value, dict) and path not in known and (value or is_section):
+            yield from _leaves(value, known, f"{path}.")
         else:
             yield path, value
 
@@ -179,6 +189,15 @@ def _unknown(setting: _Setting, known: Mapping[str, Any]) -> str:
     return f'{setting.source}: unknown key "{setting.name}"; did you mean "{nearest}"?'
 
 
+def _split(path: str, known: Mapping[str, Any]) -> tuple[str, str]:
+    """Part the path of a problem into a setting and the place in it, counted from 0."""
+    parts = path.split(".")
+    # The literal choices and unions that pydantic names in a path say nothing to people.
+    inner = [part for part in parts[2:] if part.isidentifier() or part.isdigit()]
+    key = ".".join(parts[:2])
+    return key, ".".join(inner) if get_origin(known.get(key)) in {tuple, dict} else ""
+
+
 def _invalid(
     detail: ErrorDetails, effective: Mapping[str, _Setting], known: Mapping[str, Any]
 ) -> str:
@@ -186,10 +205,13 @@ def _invalid(
     path = ".".join(str(part) for part in detail["loc"])
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     message = message[:1].lower() + message[1:]
-    key = ".".join(path.split(".")[:2])
+    if detail["type"] == "extra_forbidden":
+        message = "there is no such key"
+    key, inner = _split(path, known)
     if key in known:
         setting = effective[key]
-        return f'{setting.source}: "{setting.name}" is not valid: {message}'
+        place = f" at {inner}" if inner else ""
+        return f'{setting.source}: "{setting.name}" is not valid{place}: {message}'
     # Keys of a section that do not go together: told of the strongest layer that gave one.
     sources = [each.source for name, each in effective.items() if name.startswith(f"{key}.")]
     return f"{sources[-1]}: [{key}] is not valid: {message}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from kotaemon_grpc.core.coalesce import coalesced
 from kotaemon_grpc.core.conversation import Turn
 from kotaemon_grpc.core.model import AnswerCompleted
 from kotaemon_grpc.core.required import require_collection, require_conversation
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
     from datetime import datetime
 
-    from kotaemon_grpc.core.model import Answer, AnswerEvent, Caller, Question
+    from kotaemon_grpc.core.caller import Caller
+    from kotaemon_grpc.core.context import Context
+    from kotaemon_grpc.core.model import Answer, AnswerEvent, Question
     from kotaemon_grpc.core.ports import AnswerEngine, ConversationStore, DocumentStore
+
+_Events: TypeAlias = "AsyncGenerator[AnswerEvent, None]"
 
 NEW_CONVERSATION = "-"
 """Stands for the id of a conversation that is still to be created."""
@@ -55,11 +60,11 @@ class Asking:
         self._new_id = new_id
         self._on_answer = on_answer
 
-    async def open(self, caller: Caller, conversation: str = "") -> Dialogue:
+    async def open(self, context: Context, conversation: str = "") -> Dialogue:
         """Open a dialogue.
 
         Args:
-            caller: whose tenant the dialogue belongs to.
+            context: whose tenant the dialogue belongs to, and how long it may take.
             conversation: the id of a kept one; `NEW_CONVERSATION` to start one with
                 the first turn; empty for one that is forgotten.
 
@@ -70,11 +75,18 @@ class Asking:
         if not conversation:
             memory = _Forgotten(self._history_turns)
         else:
-            kept = _Kept(self._conversations, caller.tenant, self._history_turns, self._new_id)
+            kept = _Kept(self._conversations, context.caller, self._history_turns, self._new_id)
             if conversation != NEW_CONVERSATION:
                 await kept.continue_(conversation)
             memory = kept
-        return Dialogue(self._engine, self._documents, memory, self._clock, self._on_answer)
+        return Dialogue(
+            engine=self._engine,
+            documents=self._documents,
+            memory=memory,
+            context=context,
+            clock=self._clock,
+            on_answer=self._on_answer,
+        )
 
 
 class Dialogue:
@@ -82,9 +94,11 @@ class Dialogue:
 
     def __init__(
         self,
+        *,
         engine: AnswerEngine,
         documents: DocumentStore,
         memory: _Memory,
+        context: Context,
         clock: Callable[[], datetime],
         on_answer: Callable[[Answer], None],
     ) -> None:
@@ -92,6 +106,7 @@ class Dialogue:
         self._engine = engine
         self._documents = documents
         self._memory = memory
+        self._context = context
         self._clock = clock
         self._on_answer = on_answer
 
@@ -100,15 +115,32 @@ class Dialogue:
         """The id of the conversation that keeps the turns; empty if none does (yet)."""
         return self._memory.conversation
 
-    async def ask(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
+    def ask(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
         """Answer a question as it is written; the turn is kept before the last event.
+
+        Pieces of text that were not taken yet come as one.
 
         Raises:
             NotFound: there is no such collection, or the conversation is gone.
         """
+        return self._answered(question, coalesced)
+
+    async def answer(self, question: Question) -> Answer:
+        """Answer a question, whole."""
+        # No event is waited for here but the last: there is nothing to gain by merging.
+        async with aclosing(self._answered(question, lambda events: events)) as events:
+            async for event in events:
+                if isinstance(event, AnswerCompleted):
+                    return event.answer
+        raise AssertionError("ask ends in a completed answer or raises")
+
+    async def _answered(
+        self, question: Question, delivered: Callable[[_Events], _Events]
+    ) -> _Events:
         await require_collection(self._documents, question.scope)
         history = await self._memory.history()
-        async with aclosing(self._engine.answer(question, history)) as events:
+        written = self._engine.answer(question, history, self._context)
+        async with aclosing(delivered(written)) as events:
             async for event in events:
                 if isinstance(event, AnswerCompleted):
                     await self._memory.add(self._turn(question, event.answer))
@@ -117,14 +149,6 @@ class Dialogue:
                     return
                 yield event
         raise RuntimeError("the engine ended without completing its answer")
-
-    async def answer(self, question: Question) -> Answer:
-        """Answer a question, whole."""
-        async with aclosing(self.ask(question)) as events:
-            async for event in events:
-                if isinstance(event, AnswerCompleted):
-                    return event.answer
-        raise AssertionError("ask ends in a completed answer or raises")
 
     def _turn(self, question: Question, answer: Answer) -> Turn:
         return Turn(0, question.scope.collection, question.text, answer, self._clock())
@@ -158,24 +182,29 @@ class _Kept:
     """Remembers in a store, where other dialogues may add turns meanwhile."""
 
     def __init__(
-        self, store: ConversationStore, tenant: str, turns: int, new_id: Callable[[], str]
+        self, store: ConversationStore, caller: Caller, turns: int, new_id: Callable[[], str]
     ) -> None:
         self.conversation = ""
         self._store = store
-        self._tenant = tenant
+        self._caller = caller
         self._turns = turns
         self._new_id = new_id
 
     async def continue_(self, conversation: str) -> None:
-        self.conversation = (await require_conversation(self._store, self._tenant, conversation)).id
+        kept = await require_conversation(self._store, self._caller.tenant, conversation)
+        self.conversation = kept.id
 
     async def history(self) -> Sequence[Turn]:
         if not self.conversation or not self._turns:
             return ()
-        return await self._store.latest_turns(self._tenant, self.conversation, self._turns)
+        latest = await self._store.latest_turns(self._caller.tenant, self.conversation, self._turns)
+        # Others of the tenant may have asked what this caller may not see.
+        return tuple(turn for turn in latest if self._caller.may_see(turn.collection))
 
     async def add(self, turn: Turn) -> None:
         # Created with its first turn, so that a question that fails leaves nothing behind.
         conversation = self.conversation or self._new_id()
-        await self._store.append(self._tenant, conversation, turn, create=not self.conversation)
+        await self._store.append(
+            self._caller.tenant, conversation, turn, create=not self.conversation
+        )
         self.conversation = conversation

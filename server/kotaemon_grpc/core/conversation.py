@@ -24,10 +24,15 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A dialogue that is kept, without its turns."""
+    """A dialogue that is kept, without its turns.
+
+    Args:
+        collection: of its first turn, whose question the title may be; empty before.
+    """
 
     id: str
     title: str
     turn_count: int
     created_at: datetime
     updated_at: datetime
+    collection: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kotaemon_grpc.core.errors import NotFound, ResourceType
@@ -12,8 +13,8 @@ from kotaemon_grpc.core.required import require_conversation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kotaemon_grpc.core.caller import Caller
     from kotaemon_grpc.core.conversation import Conversation, Turn
-    from kotaemon_grpc.core.model import Caller
     from kotaemon_grpc.core.paging import PageTokens
     from kotaemon_grpc.core.ports import ConversationStore
 
@@ -45,7 +46,9 @@ class Conversing:
         Raises:
             NotFound: there is none.
         """
-        return await require_conversation(self._conversations, caller.tenant, conversation)
+        return _shown(
+            caller, await require_conversation(self._conversations, caller.tenant, conversation)
+        )
 
     async def list(self, caller: Caller, *, token: str, limit: int) -> Page[Conversation]:
         """List conversations, newest first."""
@@ -53,12 +56,17 @@ class Conversing:
         page = await self._conversations.list(
             caller.tenant, after=self._tokens.decode(token, *bound_to), limit=limit
         )
-        return Page(page.items, self._tokens.encode(page.next_key, *bound_to))
+        items = tuple(_shown(caller, each) for each in page.items)
+        return Page(items, self._tokens.encode(page.next_key, *bound_to))
 
     async def turns(
         self, caller: Caller, conversation: str, *, token: str, limit: int
     ) -> Page[Turn]:
         """List the turns of a conversation, oldest first.
+
+        Those about collections that the caller may not see are left out. A page that
+        loses turns this way is not filled up (AIP-158 lets any page be short), so
+        that its cost does not grow with what is hidden.
 
         Raises:
             NotFound: there is no such conversation.
@@ -70,8 +78,8 @@ class Conversing:
         turns = await self._conversations.turns(
             caller.tenant, conversation, after=after, limit=limit + 1
         )
-        items = tuple(turns[:limit])
-        next_key = str(items[-1].number) if len(turns) > limit else ""
+        next_key = str(turns[limit - 1].number) if len(turns) > limit else ""
+        items = tuple(turn for turn in turns[:limit] if caller.may_see(turn.collection))
         return Page(items, self._tokens.encode(next_key, *bound_to))
 
     async def delete(self, caller: Caller, conversation: str) -> None:
@@ -82,3 +90,10 @@ class Conversing:
         """
         if not await self._conversations.delete(caller.tenant, conversation):
             raise NotFound(ResourceType.CONVERSATION, conversation_name(conversation))
+
+
+def _shown(caller: Caller, conversation: Conversation) -> Conversation:
+    """Hide a title that may be a question about a collection that the caller may not see."""
+    if not conversation.collection or caller.may_see(conversation.collection):
+        return conversation
+    return replace(conversation, title="")

@@ -7,7 +7,16 @@
     ├── ContentTooLarge       a document is larger than the configured limit
     ├── StorageFull           there is no room for what is to be written
     ├── StorageUnavailable    the store cannot be written or read at the moment
-    └── OperatorError         the server cannot start; for the operator, never for a caller
+    ├── Unauthenticated       the caller did not show who it is
+    ├── TlsTooOld             the connection is less safe than the listener requires
+    ├── PermissionDenied      the caller is known, and may not do this
+    ├── DeadlineExceeded      the call took longer than it may
+    │   ├── StreamIdle        the caller was silent for too long
+    │   └── ReaderTooSlow     the caller does not take what is sent to it
+    └── Refused               the server has no room for the call now; it was not begun
+        ├── Overloaded        all places are taken
+        └── RateLimited       the caller calls more often than it may
+    OperatorError             the server cannot start; for the operator, never for a caller
 
 `pipeline/errors.py` gives each its canonical code and its details. A message
 is for people: lower case, without a final period, without secrets, and never
@@ -108,6 +117,102 @@ class StorageUnavailable(AgentError):
     def __init__(self) -> None:
         """Say so."""
         super().__init__("the server's store cannot be used at the moment")
+
+
+class CredentialProblem(enum.Enum):
+    """What is wrong with the proof of who calls; the value is for people."""
+
+    MISSING = "no credentials were given that this listener accepts"
+    MALFORMED = "the credentials cannot be read"
+    EXPIRED = "the credentials have expired"
+    NOT_YET_VALID = "the credentials are not valid yet"
+    NOT_TRUSTED = "the credentials are not of an issuer that is trusted here"
+    REVOKED = "the credentials have been revoked"
+
+
+class Unauthenticated(AgentError):
+    """The caller did not show who it is. Becomes UNAUTHENTICATED."""
+
+    def __init__(self, problem: CredentialProblem) -> None:
+        """Take what is wrong; more is not said, so that nobody learns by trying."""
+        super().__init__(problem.value)
+        self.problem = problem
+
+
+class TlsTooOld(AgentError):
+    """The listener requires a later version of TLS. Becomes FAILED_PRECONDITION."""
+
+    def __init__(self, version: str, required: str) -> None:
+        """Take the version of the connection and the least that is required, as `TLSv1.3`."""
+        super().__init__(f"the connection uses {version or 'no TLS'}, and {required} is required")
+        self.version = version
+        self.required = required
+
+
+class PermissionDenied(AgentError):
+    """The caller is known, and may not do this. Becomes PERMISSION_DENIED."""
+
+    def __init__(self, action: str, collection: str = "") -> None:
+        """Take the method, as `kotaemon.v2.DocumentService/DeleteDocument`, or the collection.
+
+        Args:
+            action: what may not be done; empty if it is the collection.
+            collection: the resource name of the collection that is not granted.
+        """
+        what = f'to use "{collection}"' if collection else f"to call {action}"
+        super().__init__(f"the caller has no role that allows {what}")
+        self.action = action
+        self.collection = collection
+
+
+class DeadlineExceeded(AgentError):
+    """The call took longer than it may. Becomes DEADLINE_EXCEEDED."""
+
+    def __init__(self, message: str = "the call took longer than it may") -> None:
+        """Say so."""
+        super().__init__(message)
+
+
+class StreamIdle(DeadlineExceeded):
+    """The caller sent nothing for too long. Becomes DEADLINE_EXCEEDED."""
+
+    def __init__(self, limit_s: float) -> None:
+        """Take the limit in seconds."""
+        super().__init__(f"no message came for {limit_s:g} s")
+
+
+class ReaderTooSlow(DeadlineExceeded):
+    """The caller does not take what is sent to it. Becomes DEADLINE_EXCEEDED."""
+
+    def __init__(self, limit_s: float) -> None:
+        """Take the limit in seconds."""
+        super().__init__(f"no message was taken for {limit_s:g} s")
+
+
+class Refused(AgentError):
+    """The server has no room for the call now: it was not begun, and may be tried again."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        """Take why, and after how many seconds another attempt makes sense."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(Refused):
+    """All places are taken. Becomes UNAVAILABLE."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        """Take after how many seconds another attempt makes sense."""
+        super().__init__("all places are taken at the moment", retry_after_s)
+
+
+class RateLimited(Refused):
+    """The caller calls more often than it may. Becomes RESOURCE_EXHAUSTED."""
+
+    def __init__(self, limit: str, retry_after_s: float) -> None:
+        """Take the limit for people, as "50 calls a second", and when to try again."""
+        super().__init__(f"the caller may make {limit}", retry_after_s)
+        self.limit = limit
 
 
 class OperatorError(Exception):

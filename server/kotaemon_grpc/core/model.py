@@ -25,14 +25,6 @@ RESOURCE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls, as far as the listener could verify it."""
-
-    principal: str
-    tenant: str = DEFAULT_TENANT
-
-
-@dataclass(frozen=True, slots=True)
 class Scope:
     """What a call may see: one collection of one tenant."""
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from kotaemon_grpc.core.context import Context
     from kotaemon_grpc.core.conversation import Conversation, Turn
     from kotaemon_grpc.core.model import (
         AnswerEvent,
@@ -122,13 +123,16 @@ class AnswerEngine(Protocol):
     """Writes answers."""
 
     def answer(
-        self, question: Question, history: Sequence[Turn]
+        self, question: Question, history: Sequence[Turn], context: Context
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Answer a question; `history` has the earlier turns, oldest first.
 
         Yields text and citations as they come, then one `AnswerCompleted`, whose
-        text is that of all `TextDelta` joined. Closing the generator stops the
-        work.
+        text is that of all `TextDelta` joined.
+
+        Deadline and cancellation of the call reach the engine here: what it waits
+        for ends with `context.remaining_s()`, and it stops when the generator is
+        closed or the task that runs it is cancelled.
         """
         ...
 

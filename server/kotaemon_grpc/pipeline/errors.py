@@ -6,124 +6,138 @@ not a word of its own: its text may hold anything.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import grpc
-from google.protobuf import any_pb2
-from google.protobuf.duration_pb2 import Duration
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import status_pb2
+from grpc import StatusCode
 
 from kotaemon_grpc.core.errors import (
+    AgentError,
     AlreadyExists,
     ContentTooLarge,
+    CredentialProblem,
+    DeadlineExceeded,
     InvalidArgument,
     NotFound,
+    Overloaded,
+    PermissionDenied,
+    RateLimited,
+    ReaderTooSlow,
+    Refused,
     ResourceType,
     StorageFull,
     StorageUnavailable,
+    StreamIdle,
+    TlsTooOld,
+    Unauthenticated,
 )
-from kotaemon_grpc.wire.reasons import DOMAIN, Reason
+from kotaemon_grpc.pipeline.details import details_within, retry_delay_ms, shortened
+from kotaemon_grpc.pipeline.localized import localized_message
+from kotaemon_grpc.wire.headers import REQUEST_ID, RETRY_PUSHBACK_MS, STATUS_DETAILS
+from kotaemon_grpc.wire.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from google.protobuf.message import Message
+    from collections.abc import Mapping
 
 MAX_DETAILS_BYTES = 4096
-"""Trailers are dropped at random from 8 KB on; this leaves room for the rest of them."""
+"""The largest serialised status. Core loses trailers at random from 8 KB on, in base64 and all."""
 
-_RETRY_DELAY_S = 1  # as often as the store itself tries again
+MAX_MESSAGE_BYTES = 512
+"""The longest message in UTF-8; `grpc-message` may need three bytes for each (percent-encoding)."""
 
-_CODES_AND_REASONS = {
-    InvalidArgument: (grpc.StatusCode.INVALID_ARGUMENT, Reason.INVALID_FIELD),
-    ContentTooLarge: (grpc.StatusCode.RESOURCE_EXHAUSTED, Reason.DOCUMENT_TOO_LARGE),
-    StorageFull: (grpc.StatusCode.RESOURCE_EXHAUSTED, Reason.STORAGE_FULL),
-    StorageUnavailable: (grpc.StatusCode.UNAVAILABLE, Reason.STORAGE_UNAVAILABLE),
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What an error is to a program."""
+
+    code: StatusCode
+    reason: Reason
+
+
+INTERNAL = Failure(StatusCode.INTERNAL, Reason.INTERNAL)
+
+FAILURES: Mapping[tuple[type[Exception], object], Failure] = {
+    (InvalidArgument, None): Failure(StatusCode.INVALID_ARGUMENT, Reason.INVALID_FIELD),
+    **{
+        (NotFound, kind): Failure(StatusCode.NOT_FOUND, Reason[f"{kind.name}_NOT_FOUND"])
+        for kind in ResourceType
+    },
+    **{
+        (AlreadyExists, kind): Failure(
+            StatusCode.ALREADY_EXISTS, Reason[f"{kind.name}_ALREADY_EXISTS"]
+        )
+        for kind in (ResourceType.DOCUMENT, ResourceType.CONVERSATION)
+    },
+    (ContentTooLarge, None): Failure(StatusCode.RESOURCE_EXHAUSTED, Reason.DOCUMENT_TOO_LARGE),
+    (StorageFull, None): Failure(StatusCode.RESOURCE_EXHAUSTED, Reason.STORAGE_FULL),
+    (StorageUnavailable, None): Failure(StatusCode.UNAVAILABLE, Reason.STORAGE_UNAVAILABLE),
+    **{
+        (Unauthenticated, problem): Failure(
+            StatusCode.UNAUTHENTICATED, Reason[f"CREDENTIALS_{problem.name}"]
+        )
+        for problem in CredentialProblem
+    },
+    (TlsTooOld, None): Failure(StatusCode.FAILED_PRECONDITION, Reason.TLS_VERSION_TOO_OLD),
+    (PermissionDenied, "method"): Failure(StatusCode.PERMISSION_DENIED, Reason.METHOD_NOT_ALLOWED),
+    (PermissionDenied, "collection"): Failure(
+        StatusCode.PERMISSION_DENIED, Reason.COLLECTION_NOT_ALLOWED
+    ),
+    (DeadlineExceeded, None): Failure(StatusCode.DEADLINE_EXCEEDED, Reason.DEADLINE_EXCEEDED),
+    (StreamIdle, None): Failure(StatusCode.DEADLINE_EXCEEDED, Reason.STREAM_IDLE),
+    (ReaderTooSlow, None): Failure(StatusCode.DEADLINE_EXCEEDED, Reason.READER_TOO_SLOW),
+    (Overloaded, None): Failure(StatusCode.UNAVAILABLE, Reason.OVERLOADED),
+    (RateLimited, None): Failure(StatusCode.RESOURCE_EXHAUSTED, Reason.RATE_LIMITED),
 }
-_RESOURCE_REASONS = {
-    (NotFound, ResourceType.COLLECTION): Reason.COLLECTION_NOT_FOUND,
-    (NotFound, ResourceType.DOCUMENT): Reason.DOCUMENT_NOT_FOUND,
-    (NotFound, ResourceType.CONVERSATION): Reason.CONVERSATION_NOT_FOUND,
-    (AlreadyExists, ResourceType.DOCUMENT): Reason.DOCUMENT_ALREADY_EXISTS,
-    (AlreadyExists, ResourceType.CONVERSATION): Reason.CONVERSATION_ALREADY_EXISTS,
-}
-_INTERNAL = (grpc.StatusCode.INTERNAL, Reason.INTERNAL)
+"""By the class of an error, and by what tells its reasons apart where it has several."""
 
 
-def status_of(error: Exception, request_id: str) -> status_pb2.Status:
-    """Return what the caller is told of an error.
+def classify(error: Exception) -> Failure:
+    """Return the canonical code and the reason of an error. Done once a call."""
+    variant: object = None
+    match error:
+        case NotFound() | AlreadyExists():
+            variant = error.kind
+        case Unauthenticated():
+            variant = error.problem
+        case PermissionDenied():
+            variant = "collection" if error.collection else "method"
+    return FAILURES.get((type(error), variant), INTERNAL)
 
-    Details come in the order of their use to a program, and are cut from the end
-    so that all of them fit `MAX_DETAILS_BYTES`.
+
+def status_of(
+    failure: Failure, error: Exception, request_id: str, languages: str = ""
+) -> status_pb2.Status:
+    """Make what the caller is told of an error.
+
+    Args:
+        failure: what `classify` says of the error.
+        error: its text and its attributes are shown, unless the failure is INTERNAL.
+        request_id: for the caller to name to the operator.
+        languages: the caller's `accept-language`; "" for none.
+
+    Returns:
+        A status of at most `MAX_DETAILS_BYTES`. `details_within` says what is cut.
     """
-    code, reason = code_and_reason(error)
-    message = "internal error" if reason is Reason.INTERNAL else _shortened(str(error))
-    status = status_pb2.Status(code=code.value[0], message=message)
-    room = MAX_DETAILS_BYTES - status.ByteSize()
-    for detail in _details(error, reason, request_id):
-        packed = any_pb2.Any()
-        packed.Pack(detail)
-        # A tag and a length of at most 3 bytes frame each detail.
-        room -= packed.ByteSize() + 4
-        if room < 0:
-            break
-        status.details.append(packed)
+    if failure == INTERNAL:
+        error = AgentError("internal error")
+    message = shortened(str(error), MAX_MESSAGE_BYTES)
+    status = status_pb2.Status(code=failure.code.value[0], message=message)
+    localized = localized_message(failure.reason, languages)
+    room_bytes = MAX_DETAILS_BYTES - status.ByteSize()
+    status.details.extend(details_within(room_bytes, failure.reason, error, request_id, localized))
     return status
 
 
-def code_and_reason(error: Exception) -> tuple[grpc.StatusCode, Reason]:
-    """Return the canonical code and the reason of an error."""
-    match error:
-        case NotFound():
-            return grpc.StatusCode.NOT_FOUND, _RESOURCE_REASONS[NotFound, error.kind]
-        case AlreadyExists():
-            return grpc.StatusCode.ALREADY_EXISTS, _RESOURCE_REASONS[AlreadyExists, error.kind]
-        case _:
-            return _CODES_AND_REASONS.get(type(error), _INTERNAL)
+def trailers_of(
+    status: status_pb2.Status, error: Exception, request_id: str
+) -> tuple[tuple[str, str | bytes], ...]:
+    """Make the trailing metadata of a call that failed, for `context.abort`.
 
-
-def _details(error: Exception, reason: Reason, request_id: str) -> Iterator[Message]:
-    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)
-    if isinstance(error, ContentTooLarge):
-        info.metadata["max_bytes"] = str(error.max_bytes)
-    yield info
-    yield error_details_pb2.RequestInfo(request_id=request_id)
-    match error:
-        case InvalidArgument():
-            yield _bad_request(error)
-        case NotFound() | AlreadyExists():
-            yield error_details_pb2.ResourceInfo(
-                resource_type=error.kind.value,
-                resource_name=_shortened(error.name),
-                description=_shortened(str(error)),
-            )
-        case ContentTooLarge():
-            violation = error_details_pb2.QuotaFailure.Violation(
-                subject="document", description=str(error)
-            )
-            yield error_details_pb2.QuotaFailure(violations=[violation])
-        case StorageUnavailable():
-            yield error_details_pb2.RetryInfo(retry_delay=Duration(seconds=_RETRY_DELAY_S))
-        case StorageFull():
-            violation = error_details_pb2.QuotaFailure.Violation(
-                subject="storage", description=str(error)
-            )
-            yield error_details_pb2.QuotaFailure(violations=[violation])
-
-
-def _bad_request(error: InvalidArgument) -> error_details_pb2.BadRequest:
-    """Name as many violations as half of the room takes; the first ones are named."""
-    bad_request = error_details_pb2.BadRequest()
-    for violation in error.violations:
-        bad_request.field_violations.add(
-            field=_shortened(violation.field), description=_shortened(violation.description)
-        )
-        if bad_request.ByteSize() > MAX_DETAILS_BYTES // 2:
-            del bad_request.field_violations[-1]
-            break
-    return bad_request
-
-
-def _shortened(text: str) -> str:
-    limit_chars = 256
-    return text if len(text) <= limit_chars else text[: limit_chars - 1] + "…"
+    A call that was refused was not begun, so the client is told when to send it again
+    (gRFC A6, "Pushback"): its library does so by itself if it has a retry policy.
+    """
+    trailers = ((STATUS_DETAILS, status.SerializeToString()), (REQUEST_ID, request_id))
+    if isinstance(error, Refused):
+        return (*trailers, (RETRY_PUSHBACK_MS, str(retry_delay_ms(error.retry_after_s))))
+    return trailers

@@ -1,38 +1,42 @@
-"""From a service's descriptor and a servicer to a handler that gRPC can serve."""
+"""From a service's descriptor and a servicer to handlers that gRPC can serve."""
 
 from __future__ import annotations
 
 import re
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message_factory import GetMessageClass
 
-from kotaemon_grpc.pipeline.seam import Method
-from kotaemon_grpc.telemetry import names
+from kotaemon_grpc.pipeline.call import Method
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
-    from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+    from google.protobuf.descriptor import ServiceDescriptor
     from google.protobuf.message import Message
     from google.rpc import status_pb2
 
+    from kotaemon_grpc.core.context import Context
+    from kotaemon_grpc.pipeline.call import Call
     from kotaemon_grpc.pipeline.seam import Seam
 
 
-def service_handler(
+def service_handlers(
     seam: Seam,
     service: ServiceDescriptor,
     servicer: object,
     *,
     failure_messages: Mapping[str, Callable[[status_pb2.Status, int], Message]],
     name: str = "",
-) -> grpc.GenericRpcHandler:
-    """Make the handler of a service.
+) -> dict[Method, grpc.RpcMethodHandler]:
+    """Make the handlers of a service, for a `Dispatcher`.
 
     Every method of the descriptor must be a method of the servicer, in snake case:
-    `AskQuestion` is `ask_question`.
+    `AskQuestion` is `ask_question`. It takes a request, or an iterator of them, and
+    the `Context`; it returns a response, or is a generator of them; it knows nothing
+    of gRPC and raises errors of the domain.
 
     Args:
         seam: wraps each method.
@@ -45,37 +49,58 @@ def service_handler(
         AttributeError: the servicer lacks a method.
     """
     full_name = name or service.full_name
-    handlers = {
-        method.name: _method_handler(
-            seam,
-            method,
-            getattr(servicer, _snake_case(method.name)),
-            Method(
-                service=full_name,
-                name=method.name,
-                client_streaming=method.client_streaming,
-                server_streaming=method.server_streaming,
-                request=GetMessageClass(method.input_type),
-                failure_message=failure_messages.get(method.name),
-            ),
+    handlers = {}
+    for descriptor in service.methods:
+        method = Method(
+            service=full_name,
+            name=descriptor.name,
+            client_streaming=descriptor.client_streaming,
+            server_streaming=descriptor.server_streaming,
+            request=descriptor.input_type.full_name,
+            read=GetMessageClass(descriptor.input_type).FromString,
+            failure_message=failure_messages.get(descriptor.name),
         )
-        for method in service.methods
-    }
-    return grpc.method_handlers_generic_handler(full_name, handlers)
+        handler = getattr(servicer, _snake_case(descriptor.name))
+        handlers[method] = rpc_handler(
+            method,
+            seam.stream(method, _sending(handler))
+            if method.server_streaming
+            else seam.unary(method, _returning(handler)),
+        )
+    return handlers
 
 
-def _method_handler(
-    seam: Seam, descriptor: MethodDescriptor, handler: Callable[..., Any], method: Method
-) -> grpc.RpcMethodHandler:
-    make = {
-        names.TYPE_UNARY: grpc.unary_unary_rpc_method_handler,
-        names.TYPE_CLIENT_STREAM: grpc.stream_unary_rpc_method_handler,
-        names.TYPE_SERVER_STREAM: grpc.unary_stream_rpc_method_handler,
-        names.TYPE_BIDI_STREAM: grpc.stream_stream_rpc_method_handler,
-    }[method.type]
-    response = GetMessageClass(descriptor.output_type)
-    # Requests stay bytes: core would answer what it cannot read with the text of an exception.
-    return make(seam.wrap(method, handler), response_serializer=response.SerializeToString)
+def rpc_handler(method: Method, serve: Callable[..., Any]) -> grpc.RpcMethodHandler:
+    """Make what core calls. Messages stay bytes on both sides.
+
+    Core would answer what it cannot read with the text of an exception. And it would
+    wait for the message of a client that sends just one before it calls us, without an
+    end: whoever sends none would hold a stream that no limit of ours knows of. On the
+    wire a client that streams and one that does not are the same.
+    """
+    if method.server_streaming:
+        return grpc.stream_stream_rpc_method_handler(serve)
+    return grpc.stream_unary_rpc_method_handler(serve)
+
+
+def _returning(
+    handler: Callable[[Any, Context], Awaitable[Message]],
+) -> Callable[[Any, Call], Awaitable[bytes]]:
+    async def respond(request: Any, call: Call) -> bytes:
+        return (await handler(request, call.context)).SerializeToString()
+
+    return respond
+
+
+def _sending(
+    handler: Callable[[Any, Context], AsyncGenerator[Message, None]],
+) -> Callable[[Any, Call, Callable[[bytes], Awaitable[None]]], Awaitable[None]]:
+    async def respond(request: Any, call: Call, send: Callable[[bytes], Awaitable[None]]) -> None:
+        async with aclosing(handler(request, call.context)) as responses:
+            async for response in responses:
+                await send(response.SerializeToString())
+
+    return respond
 
 
 def _snake_case(name: str) -> str:

@@ -1,277 +1,269 @@
-"""The one wrapper around every handler.
+"""The one wrapper around every handler, of all four kinds.
 
-A handler here is a method of a servicer that takes a request (or an iterator of
-them) and the `Caller`, and returns a response (or is a generator of them). It
-knows nothing of gRPC: it raises errors of the domain. The seam makes of it what
-`grpc.aio` calls. It is built once, when the method is registered; everything
-that a stage can look up by the method is looked up then.
+`grpc.aio` hands it bytes and is given bytes. What a handler is, a method of a
+servicer that knows no gRPC or one that speaks it, is the business of
+`registration` and `native`: here it is a function of the request and the call.
+The wrapper is built once, when the method is registered; everything that a
+concern can look up by the method is looked up then.
+
+A call passes the observers (trace, metrics, access log, audit), then the guards
+(deadline, identity, policy, rates), then the handler. Whatever is raised on the
+way becomes a `google.rpc.Status` here and nowhere else.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
+import logging
 import time
-import uuid
-from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from kotaemon_grpc.auth.mtls import caller_of
 from kotaemon_grpc.core.errors import FieldViolation, InvalidArgument
-from kotaemon_grpc.pipeline.errors import code_and_reason, status_of
-from kotaemon_grpc.telemetry import names
-from kotaemon_grpc.wire.headers import REQUEST_ID, STATUS_DETAILS
+from kotaemon_grpc.pipeline.call import Call
+from kotaemon_grpc.pipeline.ending import Ending, ending_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from google.protobuf.message import Message
-    from google.rpc import status_pb2
+    from kotaemon_grpc.pipeline.call import Guard, Method, Stage
 
-    from kotaemon_grpc.core.model import Caller
-
-MAX_REQUEST_ID_CHARS = 128
-
-_REQUEST_ID = re.compile(r"[\x21-\x7e]+")  # visible ASCII, RFC 9110, section 5.5
-_TYPES = {
-    (False, False): names.TYPE_UNARY,
-    (True, False): names.TYPE_CLIENT_STREAM,
-    (False, True): names.TYPE_SERVER_STREAM,
-    (True, True): names.TYPE_BIDI_STREAM,
-}
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """One method of one service, as it is registered.
-
-    Args:
-        service: the full name, as `kotaemon.v2.AgentService`.
-        name: as `AskQuestion`.
-        request: the class of its requests.
-        failure_message: makes the terminal event of a stream that fails, from the
-            status and the event's place in the stream; None where the contract has none.
-    """
-
-    service: str
-    name: str
-    client_streaming: bool
-    server_streaming: bool
-    request: type[Message]
-    failure_message: Callable[[status_pb2.Status, int], Message] | None = None
-
-    @property
-    def type(self) -> str:
-        """The kind, as grpc-ecosystem's metrics spell it: `unary`, `bidi_stream`, …."""
-        return _TYPES[self.client_streaming, self.server_streaming]
-
-
-@dataclass(slots=True)
-class Call:
-    """One call on its way: what the stages see of it.
-
-    `reason` and `error` say why it failed; they are empty while it has not.
-    """
-
-    method: Method
-    caller: Caller
-    request_id: str
-    started_s: float = field(default_factory=time.perf_counter)
-    received: int = 0
-    sent: int = 0
-    reason: str = ""
-    error: BaseException | None = None
-
-    @property
-    def elapsed_s(self) -> float:
-        """The time since the call began."""
-        return time.perf_counter() - self.started_s
-
-
-class Observer(Protocol):
-    """What is told of the calls of one method. Its methods must not block or raise."""
-
-    def on_start(self, call: Call) -> None:
-        """Take note that a call began."""
-        ...
-
-    def on_received(self, call: Call) -> None:
-        """Take note of a message that came."""
-        ...
-
-    def on_sent(self, call: Call) -> None:
-        """Take note of a message that goes out."""
-        ...
-
-    def on_end(self, call: Call, code: grpc.StatusCode) -> None:
-        """Take note of how the call ended."""
-        ...
-
-
-class Stage(Protocol):
-    """A concern of all methods."""
-
-    def observer(self, method: Method) -> Observer:
-        """Make the observer of a method; called once, when it is registered."""
-        ...
+_LOGGER = logging.getLogger(__name__)
+_LEAVING_S = 0.05  # what core takes to say that a client has gone
+_LATE_S = 0.1  # by how much a call may reach us later than its end does
+_HOOKS = ("on_start", "on_received", "on_request", "on_sent", "on_failed", "on_end")
 
 
 class Seam:
-    """Wraps handlers. `stages` see every call in their order, and its end in reverse."""
+    """Wraps handlers.
 
-    def __init__(self, stages: Sequence[Stage]) -> None:
-        """Take the stages."""
+    Args:
+        stages: see every call in their order, and its end in reverse.
+        guards: let a call pass in their order, or refuse it.
+    """
+
+    def __init__(self, stages: Sequence[Stage], guards: Sequence[Guard]) -> None:
         self._stages = stages
+        self._guards = guards
 
-    def wrap(self, method: Method, handler: Callable[[Any, Caller], Any]) -> Callable[..., Any]:
-        """Make of a servicer's method what `grpc.aio` calls."""
-        wrapped = _Wrapped(method, [stage.observer(method) for stage in self._stages])
-        if method.server_streaming:
-            return wrapped.streaming(handler)
-        return wrapped.single(handler)
+    def unary(
+        self, method: Method, handler: Callable[[Any, Call], Awaitable[bytes]]
+    ) -> Callable[..., Any]:
+        """Wrap a handler of a request, or of an iterator of them, that returns its response."""
+        return _Unary(method, handler, self._stages, self._guards).serve
+
+    def stream(
+        self,
+        method: Method,
+        handler: Callable[[Any, Call, Callable[[bytes], Awaitable[None]]], Awaitable[None]],
+    ) -> Callable[..., Any]:
+        """Wrap a handler that sends its responses, by the function that is its third argument."""
+        return _Stream(method, handler, self._stages, self._guards).serve
 
 
-class _Wrapped:
-    """A method with its observers."""
+class _Wrapper:
+    """What both shapes share: a method with all that was resolved for it."""
 
-    def __init__(self, method: Method, observers: Sequence[Observer]) -> None:
+    def __init__(
+        self,
+        method: Method,
+        handler: Callable[..., Awaitable[Any]],
+        stages: Sequence[Stage],
+        guards: Sequence[Guard],
+    ) -> None:
         self._method = method
-        self._observers = tuple(observers)
-        self._reversed = tuple(reversed(observers))
+        self._handler = handler
+        observers = [stage.observer(method) for stage in stages]
+        hooks = [
+            tuple(hook for each in observers if (hook := getattr(each, name, None)))
+            for name in _HOOKS
+        ]
+        self._on_start, self._on_received, self._on_request, self._on_sent, *ends = hooks
+        self._on_failed, self._on_end = (tuple(reversed(each)) for each in ends)
+        self._admissions = tuple(guard.admission(method) for guard in guards)
 
-    def single(self, handler: Callable[[Any, Caller], Awaitable[Message]]) -> Callable[..., Any]:
-        """Wrap a handler that returns one response."""
+    def _admit(self, call: Call) -> None:
+        for on_start in self._on_start:
+            on_start(call)
+        for admit in self._admissions:
+            admit(call)
 
-        async def call_handler(request: Any, context: grpc.aio.ServicerContext) -> Message:
-            call = self._start(context)
-            try:
-                response = await handler(self._received(call, request), call.caller)
-                self._sent(call)
-            except BaseException as error:
-                await self._fail(call, context, error)
-                raise
-            self._end(call, grpc.StatusCode.OK)
-            return response
+    async def _request(self, call: Call) -> Any:
+        """Make what the handler takes: a message, or an iterator of them.
 
-        return call_handler
-
-    def streaming(self, handler: Callable[[Any, Caller], Any]) -> Callable[..., Any]:
-        """Wrap a handler that is a generator of responses."""
-
-        async def call_handler(
-            request: Any, context: grpc.aio.ServicerContext
-        ) -> AsyncIterator[Message]:
-            call = self._start(context)
-            try:
-                async with aclosing(
-                    handler(self._received(call, request), call.caller)
-                ) as responses:
-                    async for response in responses:
-                        self._sent(call)
-                        yield response
-            except Exception as error:
-                if self._method.failure_message is None:
-                    await self._fail(call, context, error)
-                    raise
-                self._sent(call)
-                # Before the event: the client may be gone by then, and nothing goes on after it.
-                status = self._failed(call, error)
-                yield self._method.failure_message(status, call.sent)
-                await _abort(call, context, status)
-            except BaseException as error:
-                await self._fail(call, context, error)
-                raise
-            self._end(call, grpc.StatusCode.OK)
-
-        return call_handler
-
-    def _start(self, context: grpc.aio.ServicerContext) -> Call:
-        request_id = ""
-        for key, value in context.invocation_metadata() or ():
-            # What cannot stand in a header would fail on its way back.
-            if key == REQUEST_ID and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
-                request_id = value[:MAX_REQUEST_ID_CHARS]
-        call = Call(
-            method=self._method,
-            caller=caller_of(context.auth_context()),
-            request_id=request_id or uuid.uuid4().hex,
-        )
-        for observer in self._observers:
-            observer.on_start(call)
-        return call
-
-    def _received(self, call: Call, request: Any) -> Any:
+        A single message is read here too. Core would read it before it calls us, and wait
+        for one that never comes until the client goes away.
+        """
         if self._method.client_streaming:
-            return self._messages(call, request)
+            return self._messages(call)
+        request = await call.servicer_context.read()
+        if request is grpc.aio.EOF:
+            # So ends a call whose client left at once, too: then core says so now.
+            await asyncio.sleep(_LEAVING_S)
+            raise InvalidArgument(FieldViolation("", f"there is no {self._method.request}"))
         return self._message(call, request)
 
-    async def _messages(self, call: Call, requests: AsyncIterator[bytes]) -> AsyncIterator[Message]:
-        async for request in requests:
+    async def _messages(self, call: Call) -> AsyncIterator[Any]:
+        while True:
+            call.reading_since_s = time.monotonic()
+            request = await call.servicer_context.read()
+            call.reading_since_s = 0.0
+            if request is grpc.aio.EOF:
+                return
             yield self._message(call, request)
 
-    def _message(self, call: Call, request: bytes) -> Message:
+    def _message(self, call: Call, request: bytes) -> Any:
         """Read a message here, where what it does wrong is answered as all else is."""
         call.received += 1
-        for observer in self._observers:
-            observer.on_received(call)
+        call.received_bytes += len(request)
+        for on_received in self._on_received:
+            on_received(call)
         try:
-            return self._method.request.FromString(request)
+            message = self._method.read(request)
         except DecodeError:
-            name = self._method.request.DESCRIPTOR.full_name
             raise InvalidArgument(
-                FieldViolation("", f"the message is not a valid {name}")
+                FieldViolation("", f"the message is not a valid {self._method.request}")
             ) from None
+        for on_request in self._on_request:
+            on_request(call, message)
+        return message
 
-    def _sent(self, call: Call) -> None:
+    def _sent(self, call: Call, response: bytes) -> None:
         call.sent += 1
-        for observer in self._observers:
-            observer.on_sent(call)
-
-    async def _fail(
-        self, call: Call, context: grpc.aio.ServicerContext, error: BaseException
-    ) -> None:
-        """End a call that failed. Does not return for an `Exception`: it aborts the call."""
-        if isinstance(error, Exception):
-            await _abort(call, context, self._failed(call, error))
-        call.error = error
-        self._end(call, _code_of_interruption(error, context))
-
-    def _failed(self, call: Call, error: Exception) -> status_pb2.Status:
-        """Tell the stages that a call failed; return what its caller is to be told."""
-        code, call.reason = code_and_reason(error)
-        call.error = error
-        self._end(call, code)
-        return status_of(error, call.request_id)
+        call.sent_bytes += len(response)
+        for on_sent in self._on_sent:
+            on_sent(call)
 
     def _end(self, call: Call, code: grpc.StatusCode) -> None:
-        for observer in self._reversed:
-            observer.on_end(call, code)
+        self._tell(self._on_end, call, code)
         # Its traceback refers to the call: together they would keep the request's bytes.
         call.error = None
 
+    def _tell(self, hooks: Sequence[Callable[..., None]], *what: Any) -> None:
+        for hook in hooks:
+            try:
+                hook(*what)
+            except Exception:  # an observer's fault is none of the caller's
+                _LOGGER.exception("an observer failed at the end of a call")
 
-async def _abort(
-    call: Call, context: grpc.aio.ServicerContext, status: status_pb2.Status
-) -> NoReturn:
-    """Raise what ends the call. Of the cause, core would show the caller the text."""
-    await context.abort(
-        _CODES[status.code],
-        status.message,
-        ((STATUS_DETAILS, status.SerializeToString()), (REQUEST_ID, call.request_id)),
-    )
-    raise AssertionError("abort raises")
+    def _failed(self, call: Call, error: BaseException) -> tuple[Ending | None, bytes]:
+        """Tell the observers why a call ends.
+
+        Returns:
+            What its caller is told, None if nobody can be told any more: the client has
+            gone, or its own deadline has passed. And the terminal event to send before.
+        """
+        error = call.interruption() or error
+        if isinstance(error, asyncio.CancelledError) and not (call.is_cancelled or call.is_left):
+            # Nobody told this task to stop, so core would leave the client without an end.
+            fault = RuntimeError("something that the handler waits for was cancelled")
+            fault.__cause__ = error
+            error = fault
+        call.error = error
+        if not isinstance(error, Exception):
+            self._end(call, _code_of_interruption(error, call))
+            return None, b""
+        ending, event = ending_of(error, call), b""
+        if not call.writing_since_s:  # else a message stands before it that nobody takes
+            try:
+                event = ending.event(self._method.failure_message, call.sent + 1)
+                if event:
+                    self._sent(call, event)
+            except Exception as fault:  # noqa: BLE001 - of whatever it is, core would show the text
+                call.error = fault
+                ending, event = ending_of(fault, call), b""
+        call.reason = ending.reason
+        self._tell(self._on_failed, call, ending.code)
+        # Before the end is sent: the client may be gone by then, and nothing goes on after it.
+        self._end(call, ending.code)
+        return ending, event
 
 
-def _code_of_interruption(
-    error: BaseException, context: grpc.aio.ServicerContext
-) -> grpc.StatusCode:
+class _Unary(_Wrapper):
+    async def serve(self, _requests: Any, servicer_context: grpc.aio.ServicerContext) -> bytes:
+        call = Call(self._method, servicer_context)
+        try:
+            self._admit(call)
+            response: bytes = await self._handler(await self._request(call), call)
+            self._sent(call, response)
+        except BaseException as error:
+            ending, _ = self._failed(call, error)
+            if ending is not None:
+                await _abort(call, ending)
+            raise
+        finally:
+            if call.timer is not None:
+                call.timer.cancel()
+        self._end(call, grpc.StatusCode.OK)
+        return response
+
+
+class _Stream(_Wrapper):
+    async def serve(self, _requests: Any, servicer_context: grpc.aio.ServicerContext) -> None:
+        call = Call(self._method, servicer_context)
+
+        async def send(response: bytes) -> None:
+            await _write(call, response)
+            self._sent(call, response)
+
+        try:
+            self._admit(call)
+            call.forget_credentials()
+            await self._handler(await self._request(call), call, send)
+        except BaseException as error:
+            ending, event = self._failed(call, error)
+            if event:
+                await _send_last(call, event)
+            if ending is not None:
+                await _abort(call, ending)
+            raise
+        finally:
+            if call.timer is not None:
+                call.timer.cancel()
+        self._end(call, grpc.StatusCode.OK)
+
+
+async def _write(call: Call, message: bytes) -> None:
+    call.writing_since_s = time.monotonic()
+    try:
+        await call.servicer_context.write(message)
+    except grpc.aio.BaseError:
+        call.is_left = True
+        raise asyncio.CancelledError from None
+    call.writing_since_s = 0.0
+
+
+async def _send_last(call: Call, event: bytes) -> None:
+    """Send the terminal event, if the client takes it in time."""
+    try:
+        await _write(call, event)
+    except asyncio.CancelledError:
+        if call.interruption() is None:  # not our own: the client has gone
+            raise
+
+
+async def _abort(call: Call, ending: Ending) -> None:
+    """Raise what ends the call. Of the cause, core would show the caller the text.
+
+    Core takes the status at once and sends it behind what the client has not taken
+    yet; the watch over a stream ends the wait for that.
+    """
+    call.writing_since_s = time.monotonic()
+    try:
+        await call.servicer_context.abort(ending.code, ending.message, ending.trailers)
+    except grpc.aio.AbortError:
+        raise
+    except grpc.aio.BaseError:  # the client has gone meanwhile
+        raise asyncio.CancelledError from None
+
+
+def _code_of_interruption(error: BaseException, call: Call) -> grpc.StatusCode:
     if isinstance(error, asyncio.CancelledError):
-        remaining_s = context.time_remaining()
-        if remaining_s is not None and remaining_s <= 0:
+        remaining_s = call.servicer_context.time_remaining()
+        # The client's own clock runs out first: its header is a percent too long at the
+        # most, as core rounds it up to three digits, and was on its way before it counted.
+        if remaining_s is not None and remaining_s <= _LATE_S + 0.01 * call.elapsed_s:
             return grpc.StatusCode.DEADLINE_EXCEEDED
     return grpc.StatusCode.CANCELLED

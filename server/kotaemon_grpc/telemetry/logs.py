@@ -1,31 +1,85 @@
 """Structured logs on stdout: one JSON object a line, or text for people.
 
 No line has the text of a question, an answer or a document. Records of libraries
-are cut to what cannot carry any: the first line of the message, and of an
-exception its type and where it was raised, without its own words.
+are cut to what cannot carry any: the first line of the message without what was
+filled into it, and of an exception its type and where it was raised, without its
+own words.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-import traceback
 from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
 
 import structlog
 
 from kotaemon_grpc.telemetry import names
+from kotaemon_grpc.telemetry.exceptions import without_words
+from kotaemon_grpc.telemetry.lines import JsonLines, StructlogLines, json_line
+from kotaemon_grpc.telemetry.log_stream import LogStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-    LoggerFactory: TypeAlias = Callable[[str], FilteringBoundLogger]
+    from kotaemon_grpc.telemetry.lines import Level, LineWriter
 
-
-Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 Format: TypeAlias = Literal["json", "console"]
+
+# An error to grpcio, from its logger `grpc._cython.cygrpc`. Any client can cause it.
+_NOT_UTF_8 = "Invalid encoding on %s"
+
+
+class LoggerFactory:
+    """Makes what the parts of the program log with, all to one stream.
+
+    Calling it makes the logger of a part, by its name.
+    """
+
+    def __init__(
+        self,
+        output: TextIO,
+        level: Level,
+        processors: Sequence[Processor],
+        *,
+        for_people: bool,
+    ) -> None:
+        """Take where lines go, which of them, how structlog makes them and for whom."""
+        self._output = output
+        self._level = level
+        self._for_people = for_people
+        self._processors = processors
+        self._wrapper = structlog.make_filtering_bound_logger(_number(level))
+        self._unfiltered = structlog.make_filtering_bound_logger(logging.NOTSET)
+
+    def __call__(self, name: str, *, unfiltered: bool = False) -> FilteringBoundLogger:
+        """Make the logger of a part of the program.
+
+        Args:
+            name: of the part.
+            unfiltered: whether its lines are written whatever the level is.
+        """
+        bound: FilteringBoundLogger = structlog.wrap_logger(
+            structlog.WriteLogger(self._output),
+            processors=self._processors,
+            wrapper_class=self._unfiltered if unfiltered else self._wrapper,
+            cache_logger_on_first_use=True,
+        ).bind(**{names.KEY_LOGGER: name})
+        return bound
+
+    def lines(self, name: str) -> LineWriter:
+        """Make what a part of the program writes lines with that come often."""
+        if self._for_people:
+            return StructlogLines(self(name), self._level)
+        if isinstance(self._output, LogStream):
+            return JsonLines(self._output.put, name, self._level)
+        return JsonLines(
+            lambda line: self._output.write((line if isinstance(line, bytes) else line()).decode()),
+            name,
+            self._level,
+        )
 
 
 def configure(level: Level, format: Format, stream: TextIO | None = None) -> LoggerFactory:  # noqa: A002 - the name of the setting
@@ -37,49 +91,46 @@ def configure(level: Level, format: Format, stream: TextIO | None = None) -> Log
         stream: where to; stdout if None.
 
     Returns:
-        A function that makes the logger of a part of the program, by its name.
+        What makes the loggers of the parts of the program.
     """
     output = sys.stdout if stream is None else stream
-    number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key=names.KEY_TIMESTAMP),
         _exception_without_words,
     ]
-    renderer: Processor = (
-        structlog.processors.JSONRenderer()
-        if format == "json"
-        else structlog.dev.ConsoleRenderer(colors=output.isatty())
-    )
-    _route_libraries(output, number, shared, renderer)
-    wrapper = structlog.make_filtering_bound_logger(number)
-
-    def logger(name: str) -> FilteringBoundLogger:
-        bound: FilteringBoundLogger = structlog.wrap_logger(
-            structlog.WriteLogger(output),
-            processors=[*shared, renderer],
-            wrapper_class=wrapper,
-            cache_logger_on_first_use=True,
-        ).bind(**{names.KEY_LOGGER: name})
-        return bound
-
-    return logger
+    rendering: list[Processor] = [_as_json]
+    if format == "console":
+        colored = structlog.dev.ConsoleRenderer(colors=output.isatty())
+        rendering = [_exception_as_text, colored]
+    _route_libraries(output, _number(level), shared, rendering)
+    return LoggerFactory(output, level, [*shared, *rendering], for_people=format == "console")
 
 
 def _route_libraries(
-    output: TextIO, level: int, shared: list[Processor], renderer: Processor
+    output: TextIO, level: int, shared: list[Processor], rendering: list[Processor]
 ) -> None:
     handler = logging.StreamHandler(output)
+    handler.addFilter(lambda record: _level_of(record) >= level)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
+            # Libraries fill in what callers sent; the template says enough.
+            use_get_message=False,
             foreign_pre_chain=[structlog.stdlib.add_logger_name, _first_line, *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     # Below warnings, libraries talk about themselves.
     root.setLevel(max(level, logging.WARNING) if level > logging.DEBUG else level)
+
+
+def _level_of(record: logging.LogRecord) -> int:
+    """Return the level of a library's record; what a client alone has caused is a warning."""
+    if record.msg == _NOT_UTF_8:
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return record.levelno
 
 
 def _first_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -95,21 +146,21 @@ def _exception_without_words(_logger: WrappedLogger, _method: str, event: EventD
         found = sys.exc_info()
     error = found[1] if isinstance(found, tuple) else found
     if isinstance(error, BaseException):
-        event[names.KEY_EXCEPTION] = _trace(error)
+        event[names.KEY_EXCEPTION] = without_words(error)
     return event
 
 
-def _trace(error: BaseException | None) -> list[dict[str, object]]:
-    chain: list[dict[str, object]] = []
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        frames = traceback.extract_tb(error.__traceback__)
-        chain.append(
-            {
-                "type": f"{type(error).__module__}.{type(error).__qualname__}",
-                "frames": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
-            }
+def _exception_as_text(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    if names.KEY_EXCEPTION in event:
+        event[names.KEY_EXCEPTION] = "\n".join(
+            "\n    ".join([link["type"], *link["frames"]]) for link in event[names.KEY_EXCEPTION]
         )
-        error = error.__cause__ or error.__context__
-    return chain
+    return event
+
+
+def _as_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    return json_line(event).decode().removesuffix("\n")
+
+
+def _number(level: Level) -> int:
+    return logging.getLevelNamesMapping()[level.upper()]

@@ -1,106 +1,116 @@
-"""The metrics of the server.
-
-Counting happens on every message: what can be looked up once is looked up when
-the server is built.
-"""
+"""The metrics of the server. No label has a value that a client chose."""
 
 from __future__ import annotations
 
-import math
+import time
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
-from kotaemon_grpc.core.errors import AgentError
 from kotaemon_grpc.core.model import FinishReason
 from kotaemon_grpc.telemetry import names
+from kotaemon_grpc.telemetry.call_counts import CallCounts
+from kotaemon_grpc.telemetry.engine_metrics import EngineFamilies, EngineMetrics
+from kotaemon_grpc.telemetry.figures import Figures
+from kotaemon_grpc.wire.reasons import Reason
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-_METHOD_LABELS = (names.LABEL_TYPE, names.LABEL_SERVICE, names.LABEL_METHOD)
-_HANDLING_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+    from prometheus_client import CollectorRegistry
 
-
-class MethodMetrics:
-    """The metrics of one method, labels resolved.
-
-    Attributes:
-        started: calls that a handler took up.
-        received: messages from the client.
-        sent: messages to the client.
-        handling_seconds: how long calls took.
-    """
-
-    __slots__ = (
-        "_handled",
-        "_handled_by_code",
-        "_labels",
-        "handling_seconds",
-        "received",
-        "sent",
-        "started",
-    )
-
-    def __init__(
-        self,
-        labels: tuple[str, str, str],
-        started: Counter,
-        handled: Counter,
-        messages: tuple[Counter, Counter],
-        handling_seconds: Histogram,
-    ) -> None:
-        """Take type, service and method, and the metrics to resolve them in."""
-        received, sent = messages
-        self.started = started.labels(*labels)
-        self.received = received.labels(*labels)
-        self.sent = sent.labels(*labels)
-        self.handling_seconds = handling_seconds.labels(*labels)
-        self._labels = labels
-        self._handled = handled
-        self._handled_by_code: dict[str, Counter] = {}
-        self.handled("OK")
-
-    def handled(self, code: str) -> Counter:
-        """Get the counter of calls that ended with a code, by its name, as "NOT_FOUND"."""
-        child = self._handled_by_code.get(code)
-        if child is None:
-            child = self._handled.labels(*self._labels, code)
-            self._handled_by_code[code] = child
-        return child
+_LOOP_LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+_RETRIEVAL_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_SHEDS = (
+    names.SHED_QUEUE_FULL,
+    names.SHED_WOULD_EXPIRE,
+    names.SHED_TIMED_OUT,
+    names.SHED_RATE_LIMITED,
+)
+_DENIALS = (
+    Reason.CREDENTIALS_MISSING,
+    Reason.CREDENTIALS_MALFORMED,
+    Reason.CREDENTIALS_EXPIRED,
+    Reason.CREDENTIALS_NOT_YET_VALID,
+    Reason.CREDENTIALS_NOT_TRUSTED,
+    Reason.CREDENTIALS_REVOKED,
+    Reason.TLS_VERSION_TOO_OLD,
+    Reason.METHOD_NOT_ALLOWED,
+    Reason.COLLECTION_NOT_ALLOWED,
+)
+_TLS_VERSIONS = frozenset({"TLSv1.2", "TLSv1.3"})
+# Key exchanges as BoringSSL names them, SSL_get_group_name.
+_GROUPS = frozenset({"X25519MLKEM768", "MLKEM1024", "X25519", "P-256", "P-384", "P-521"})
 
 
 class Metrics:
-    """All metrics of one server, in a registry of its own."""
+    """All metrics of one server, in a registry of its own.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the metrics; a registry takes them once."""
+    Attributes:
+        registry: where they are.
+        calls: the counts and times of calls.
+        observe_retrieval: takes the seconds that a search for passages took.
+        observe_loop_lag: takes the seconds that the event loop was late.
+    """
+
+    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.time) -> None:
+        """Register the metrics; a registry takes them once.
+
+        Args:
+            registry: where they are.
+            clock: tells the time in seconds since the Unix epoch.
+        """
+        # For all registries of the process: the library has no other switch. The
+        # series would double what is stored, and nobody asks for them.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
         self.registry = registry
-        self._started = Counter(
-            names.SERVER_STARTED, "Calls started.", _METHOD_LABELS, registry=registry
-        )
-        self._handled = Counter(
-            names.SERVER_HANDLED,
-            "Calls ended, whatever the code.",
-            (*_METHOD_LABELS, names.LABEL_CODE),
+        self._clock = clock
+        self.calls = CallCounts(clock)
+        registry.register(self.calls)
+        self._figures = Figures()
+        registry.register(self._figures)
+        self._engines = EngineFamilies(registry)
+        self._register_refusals(registry)
+        self._register_health(registry)
+        answers = Counter(
+            names.ANSWERS,
+            "Answers given, by why they end.",
+            [names.LABEL_FINISH_REASON],
             registry=registry,
         )
-        self._received = Counter(
-            names.SERVER_MSG_RECEIVED, "Messages received.", _METHOD_LABELS, registry=registry
-        )
-        self._sent = Counter(
-            names.SERVER_MSG_SENT, "Messages sent.", _METHOD_LABELS, registry=registry
-        )
-        self._handling_seconds = Histogram(
-            names.SERVER_HANDLING_SECONDS,
-            "Time from the start of a call to its end.",
-            _METHOD_LABELS,
-            buckets=_HANDLING_BUCKETS_S,
+        self._answers = {reason: answers.labels(reason.value) for reason in FinishReason}
+        self.observe_retrieval = Histogram(
+            names.RETRIEVAL_SECONDS,
+            "Time that a search for passages took.",
+            buckets=_RETRIEVAL_BUCKETS_S,
+            registry=registry,
+        ).observe
+
+    def _register_refusals(self, registry: CollectorRegistry) -> None:
+        shed = Counter(
+            names.SHED,
+            "Calls refused because there was no room for them, by reason.",
+            [names.LABEL_REASON],
             registry=registry,
         )
+        self._shed = {reason: shed.labels(reason) for reason in _SHEDS}
+        denied = Counter(
+            names.DENIED,
+            "Calls refused because of who called, by reason.",
+            [names.LABEL_REASON],
+            registry=registry,
+        )
+        self._denied = {reason.value: denied.labels(reason.value) for reason in _DENIALS}
+        self._verified = Counter(
+            names.CREDENTIALS_VERIFIED,
+            "Credentials verified, by the TLS of the connection that they came over first. "
+            "Calls with credentials that are still known are not counted.",
+            [names.LABEL_TLS_VERSION, names.LABEL_GROUP],
+            registry=registry,
+        )
+
+    def _register_health(self, registry: CollectorRegistry) -> None:
         self._build_info = Gauge(
             names.BUILD_INFO,
             "1, with the version as label.",
@@ -113,33 +123,68 @@ class Metrics:
             [names.LABEL_FILE],
             registry=registry,
         )
-        answers = Counter(
-            names.ANSWERS,
-            "Answers given, by why they end.",
-            [names.LABEL_FINISH_REASON],
+        self._reload_failures = Counter(
+            names.RELOAD_FAILURES,
+            "Times that something new could not be taken, so that the old was kept.",
+            [names.LABEL_WHAT],
             registry=registry,
         )
-        self._answers = {reason: answers.labels(reason.value) for reason in FinishReason}
-
-    def for_method(self, call_type: str, service: str, method: str) -> MethodMetrics:
-        """Resolve the labels of a method, once, when the server is built.
-
-        Args:
-            call_type: one of `names.TYPE_…`.
-            service: the full name of the service.
-            method: the name of the method.
-        """
-        return MethodMetrics(
-            (call_type, service, method),
-            self._started,
-            self._handled,
-            (self._received, self._sent),
-            self._handling_seconds,
+        self._last_reload = Gauge(
+            names.LAST_RELOAD,
+            "When it was last read with success, in seconds since the Unix epoch.",
+            [names.LABEL_WHAT],
+            registry=registry,
         )
+        self.observe_loop_lag = Histogram(
+            names.LOOP_LAG_SECONDS,
+            "How late the event loop came to what was due, measured twice a second.",
+            buckets=_LOOP_LAG_BUCKETS_S,
+            registry=registry,
+        ).observe
+
+    def for_engine(self, engine: str) -> EngineMetrics:
+        """Resolve the labels of an engine, by its name in the configuration."""
+        return EngineMetrics(self._engines, engine)
 
     def answered(self, reason: FinishReason) -> None:
         """Count an answer."""
         self._answers[reason].inc()
+
+    def shed(self, reason: str) -> None:
+        """Count a call that there was no room for, by one of `names.SHED_…`."""
+        self._shed[reason].inc()
+
+    def denied(self, reason: str) -> None:
+        """Count a call that failed, by its `Reason`, if that is who called."""
+        counter = self._denied.get(reason)
+        if counter is not None:
+            counter.inc()
+
+    def verified(self, tls_version: str, group: str) -> None:
+        """Count credentials that were verified, as they were not known yet.
+
+        Args:
+            tls_version: of their connection, as `TLSv1.3`; empty without TLS.
+            group: of its key exchange, as `X25519MLKEM768`; empty without one.
+        """
+        self._verified.labels(_known(tls_version, _TLS_VERSIONS), _known(group, _GROUPS)).inc()
+
+    def on_reload(self, what: str) -> Callable[[bool], None]:
+        """Make what is told, after each attempt to read something anew, whether it succeeded.
+
+        Args:
+            what: is read, one of `names.RELOAD_…`.
+        """
+        failures = self._reload_failures.labels(what)
+        last = self._last_reload.labels(what)
+
+        def note(succeeded: bool) -> None:  # noqa: FBT001 - as those who reload call it
+            if succeeded:
+                last.set(self._clock())
+            else:
+                failures.inc()
+
+        return note
 
     def set_build_info(self, version: str) -> None:
         """Say which version runs."""
@@ -156,46 +201,31 @@ class Metrics:
         passages: Callable[[], float],
         index_lag: Callable[[], float],
     ) -> None:
-        """Register what to ask at each scrape, on a thread of its own; once.
+        """Take what to ask at each scrape, on a thread of its own.
 
         Args:
             documents: how many documents are stored.
             passages: how many passages they have.
             index_lag: how many collections have changes that questions do not find yet.
         """
-        for name, text, ask in (
-            (names.DOCUMENTS, "Documents stored.", documents),
-            (names.PASSAGES, "Passages of the documents stored.", passages),
-            (
-                names.INDEX_LAG,
-                "Collections with changes that questions do not find yet.",
-                index_lag,
-            ),
-        ):
-            Gauge(name, text, registry=self.registry).set_function(_or_nan(ask))
+        self._figures.ask(names.DOCUMENTS, documents)
+        self._figures.ask(names.PASSAGES, passages)
+        self._figures.ask(names.INDEX_LAG, index_lag)
+
+    def observe_index_size(self, size_bytes: Callable[[], float]) -> None:
+        """Take what tells the size of the search indexes, on a thread of its own."""
+        self._figures.ask(names.INDEX_SIZE, size_bytes)
 
     def observe_log(self, dropped_lines: Callable[[], int]) -> None:
-        """Register what counts the log lines that were lost; once."""
-        self.registry.register(_DroppedLines(dropped_lines))
+        """Take what counts the log lines that were lost."""
+        self._figures.ask(names.LOG_LINES_DROPPED, dropped_lines)
+
+    def observe_traces(self, dropped_spans: Callable[[], int]) -> None:
+        """Take what counts the spans that were lost."""
+        self._figures.ask(names.SPANS_DROPPED, dropped_spans)
 
 
-class _DroppedLines(Collector):
-    def __init__(self, count: Callable[[], int]) -> None:
-        self._count = count
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        yield CounterMetricFamily(
-            names.LOG_LINES_DROPPED, "Log lines that nobody took in time.", value=self._count()
-        )
-
-
-def _or_nan(ask: Callable[[], float]) -> Callable[[], float]:
-    """Make a figure that cannot be had one that is not known: the others are needed then."""
-
-    def figure() -> float:
-        try:
-            return ask()
-        except AgentError:
-            return math.nan
-
-    return figure
+def _known(value: str, known: frozenset[str]) -> str:
+    if not value:
+        return names.VALUE_NONE
+    return value if value in known else names.VALUE_OTHER

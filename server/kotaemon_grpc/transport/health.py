@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health, health_pb2
 
-from kotaemon_grpc.transport.listener import bind_plaintext, server_options
+from kotaemon_grpc.transport.listener import Bounds, bind_plaintext, server_options
 from kotaemon_grpc.transport.threaded_health import MAX_WATCHES, ThreadedHealthServicer
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
 SERVICE_NAME = "grpc.health.v1.Health"
 _THREADS = MAX_WATCHES + 2
-_MAX_MESSAGE_BYTES = 4096
-_MAX_CONCURRENT_STREAMS = 100
+_BOUNDS = Bounds(max_message_bytes=4096, max_concurrent_streams=100, max_connections=100)
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_NO_SERVICE = "\0"
 
 
 class _Servicer(health.aio.HealthServicer):  # type: ignore[misc] # untyped
@@ -67,12 +68,16 @@ class HealthReporter:
         return reporter
 
     def add_to(self, server: grpc.aio.Server) -> None:
-        """Serve the health service on a server, before it is started."""
-        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+        """Serve the health service on a server, before it is started.
+
+        Its methods are found as all others are. Those that generated code registers with
+        core by name are each waited for anew at every call of any method.
+        """
+        server.add_generic_rpc_handlers((_handlers(self._servicer),))
 
     def add_to_threaded(self, server: grpc.Server) -> None:
         """Serve the health service on a server that is not asynchronous."""
-        health_pb2_grpc.add_HealthServicer_to_server(self._threaded, server)
+        server.add_generic_rpc_handlers((_handlers(self._threaded),))
 
     async def set_serving(self, services: Iterable[str]) -> None:
         """Say SERVING for these full service names and for the server as a whole."""
@@ -112,7 +117,7 @@ class HealthServer:
         self._address = address
         self._server = grpc.server(
             ThreadPoolExecutor(_THREADS, thread_name_prefix="health"),
-            options=server_options(_MAX_MESSAGE_BYTES, _MAX_CONCURRENT_STREAMS),
+            options=server_options(_BOUNDS),
         )
         reporter.add_to_threaded(self._server)
 
@@ -129,3 +134,32 @@ class HealthServer:
     async def stop(self) -> None:
         """Stop at once: it is the last to go."""
         await asyncio.to_thread(self._server.stop(None).wait)
+
+
+def _handlers(servicer: Any) -> grpc.GenericRpcHandler:
+    kinds = {
+        "Check": grpc.unary_unary_rpc_method_handler,
+        "Watch": grpc.unary_stream_rpc_method_handler,
+    }
+    return grpc.method_handlers_generic_handler(
+        SERVICE_NAME,
+        {
+            name: make(
+                getattr(servicer, name),
+                _request_of,
+                health_pb2.HealthCheckResponse.SerializeToString,
+            )
+            for name, make in kinds.items()
+        },
+    )
+
+
+def _request_of(content: bytes) -> health_pb2.HealthCheckRequest:
+    """Read a request; what is none asks for a service that is not there.
+
+    Core would log an error for each, and tell the caller the text of the exception.
+    """
+    try:
+        return health_pb2.HealthCheckRequest.FromString(content)
+    except DecodeError:
+        return health_pb2.HealthCheckRequest(service=_NO_SERVICE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kotaemon_grpc.core.errors import OperatorError
@@ -20,23 +21,36 @@ _MIN_PING_INTERVAL_MS = 10_000
 _MAX_PING_STRIKES = 2
 
 
-def server_options(max_message_bytes: int, max_concurrent_streams: int) -> list[tuple[str, int]]:
-    """Make the channel arguments of a `grpc.aio.server`.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one listener takes.
 
     Args:
         max_message_bytes: the largest message that is received; a larger one ends
             its call with RESOURCE_EXHAUSTED before a handler sees it.
         max_concurrent_streams: the calls that one connection may have open. Without
             it a rapid reset (CVE-2023-44487) reaches the handlers.
+        max_connections: the connections that may be open; a further one is closed.
+        max_metadata_bytes: the most metadata that a call may bring along.
     """
+
+    max_message_bytes: int
+    max_concurrent_streams: int
+    max_connections: int
+    max_metadata_bytes: int = MAX_METADATA_BYTES
+
+
+def server_options(bounds: Bounds) -> list[tuple[str, int]]:
+    """Make the channel arguments of a server."""
     return [
         # A second server on the port must fail, not share its connections.
         ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.max_concurrent_streams", max_concurrent_streams),
+        ("grpc.max_receive_message_length", bounds.max_message_bytes),
+        ("grpc.max_concurrent_streams", bounds.max_concurrent_streams),
+        ("grpc.max_allowed_incoming_connections", bounds.max_connections),
         # Between the two limits core drops calls at random: equal ones make it plain.
-        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-        ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.max_metadata_size", bounds.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", bounds.max_metadata_bytes),
         # A peer that vanished is found by our pings (gRFC A8, A9) ...
         ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
         ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),

@@ -1,56 +1,37 @@
-"""HTTP for those who operate the server: `/metrics`, `/healthz`, `/readyz`. No user data.
-
-h11 speaks HTTP/1.1, one request a connection. A framework would take a quarter of
-the time in which the server has to start.
-"""
+"""HTTP for those who operate the server: a page for people, metrics and probes. No user data."""
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
-import logging
-from dataclasses import dataclass
+import re
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeAlias
 
-import h11
 from prometheus_client.exposition import choose_encoder
 
-from kotaemon_grpc.transport.address import Address
-from kotaemon_grpc.transport.listener import bind_error
+from kotaemon_grpc.transport import operations_page
+from kotaemon_grpc.transport.http import MAX_CONNECTIONS, REQUEST_TIMEOUT_S, HttpServer, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    import ssl
+    from collections.abc import Awaitable, Callable, Mapping
 
+    import h11
     from prometheus_client import CollectorRegistry
 
+    from kotaemon_grpc.transport.address import Address
+    from kotaemon_grpc.transport.operations_page import Facts
+
     Check: TypeAlias = Callable[[], str]
+    Describe: TypeAlias = Callable[[], Awaitable[Facts]]
 
-_LOGGER = logging.getLogger(__name__)
 _OK = "ok"
-_TEXT = "text/plain; charset=utf-8"
-_MAX_HEAD_BYTES = 16 * 1024
-_REQUEST_TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    status: HTTPStatus
-    body: bytes = b""
-    content_type: str = _TEXT
-    allow: str = ""
-
-    def response(self) -> h11.Response:
-        """Make the head."""
-        headers = [
-            ("Content-Type", self.content_type),
-            ("Content-Length", str(len(self.body))),
-            ("Cache-Control", "no-store"),
-            ("Connection", "close"),
-        ]
-        if self.allow:
-            headers.append(("Allow", self.allow))
-        return h11.Response(status_code=self.status, reason=self.status.phrase, headers=headers)
+_FASTEST = 1  # of gzip's levels; metrics are so alike that it makes them small enough
+_NOT_AT_ALL = re.compile(r"q=0(\.0{0,3})?")  # RFC 9110, section 12.4.2
+_ABSOLUTE = re.compile(rb"https?://[^/?]*", re.IGNORECASE)  # RFC 9112, section 3.2.2
 
 
 class Operations:
@@ -62,16 +43,42 @@ class Operations:
             scrape never holds up a call: callbacks must be safe there.
         readiness: for each named check a function that returns an empty string, or
             why the server is not ready. It is called on the event loop.
+        describe: tells what the page for people shows, at each request and on the
+            event loop; what blocks it has to take to a thread. None: there is no page.
+        tls: serves TLS with this; None serves plaintext.
+        max_connections: those beyond are closed as they come.
+        timeout_s: what a connection may take.
     """
 
     def __init__(
-        self, address: Address, registry: CollectorRegistry, readiness: Mapping[str, Check]
+        self,
+        address: Address,
+        registry: CollectorRegistry,
+        readiness: Mapping[str, Check],
+        *,
+        describe: Describe | None = None,
+        tls: ssl.SSLContext | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+        timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
-        self._address = address
         self._registry = registry
         self._readiness = readiness
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[None]] = set()
+        self._collecting = asyncio.Lock()
+        self._pages: dict[bytes, Callable[[dict[str, str]], Awaitable[Reply]]] = {
+            b"/metrics": self._metrics,
+            b"/healthz": self._healthz,
+            b"/readyz": self._readyz,
+        }
+        if describe is not None:
+            self._pages[b"/"] = partial(self._page, describe)
+        self._server = HttpServer(
+            address,
+            self._reply,
+            flag="--operations-listen",
+            tls=tls,
+            max_connections=max_connections,
+            timeout_s=timeout_s,
+        )
 
     async def start(self) -> Address:
         """Listen and serve; return the address with its port.
@@ -79,87 +86,68 @@ class Operations:
         Raises:
             OperatorError: the address cannot be had.
         """
-        try:
-            self._server = await asyncio.start_server(
-                self._accept, self._address.host, self._address.port
-            )
-        except OSError as error:
-            raise bind_error(self._address, "--operations-listen", error) from None
-        return Address(self._address.host, self._server.sockets[0].getsockname()[1])
+        return await self._server.start()
 
     async def stop(self) -> None:
         """Stop listening and end what is open."""
-        if self._server is not None:
-            self._server.close()
-        for task in self._open:
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        await self._server.stop()
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(self._serve(reader, writer))
-        self._open.add(task)
-        task.add_done_callback(self._open.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD_BYTES)
-        try:
-            async with asyncio.timeout(_REQUEST_TIMEOUT_S):
-                try:
-                    reply = await self._reply(await _read_request(connection, reader))
-                except h11.RemoteProtocolError as error:
-                    reply = _Reply(HTTPStatus(error.error_status_hint))
-                except ConnectionError:
-                    raise
-                except Exception:
-                    _LOGGER.exception("a page of the operations port failed")
-                    reply = _Reply(HTTPStatus.INTERNAL_SERVER_ERROR)
-                # h11 leaves out the body that a HEAD must not have.
-                for event in (reply.response(), h11.Data(reply.body), h11.EndOfMessage()):
-                    writer.write(connection.send(event) or b"")
-                await writer.drain()
-        except (TimeoutError, ConnectionError, h11.LocalProtocolError):
-            pass  # a peer that has gone, or is too slow, is owed nothing
-        finally:
-            writer.close()
-
-    async def _reply(self, request: h11.Request) -> _Reply:
-        pages = {b"/metrics": self._metrics, b"/healthz": self._healthz, b"/readyz": self._readyz}
-        page = pages.get(request.target.partition(b"?")[0])
+    async def _reply(self, request: h11.Request) -> Reply:
+        page = self._pages.get(_path(request.target))
         if page is None:
-            return _Reply(HTTPStatus.NOT_FOUND)
+            return Reply(HTTPStatus.NOT_FOUND)
         if request.method not in {b"GET", b"HEAD"}:
-            return _Reply(HTTPStatus.METHOD_NOT_ALLOWED, allow="GET, HEAD")
-        return await page(request)
+            return Reply(HTTPStatus.METHOD_NOT_ALLOWED, headers=(("Allow", "GET, HEAD"),))
+        pairs = ((name.decode(), value.decode("latin-1")) for name, value in request.headers)
+        return await page(dict(pairs))
 
-    async def _metrics(self, request: h11.Request) -> _Reply:
-        accept = dict(request.headers).get(b"accept", b"")
-        encode, content_type = choose_encoder(accept.decode("latin-1"))
-        body = await asyncio.to_thread(encode, self._registry)
-        return _Reply(HTTPStatus.OK, body, content_type)
+    async def _page(self, describe: Describe, _headers: dict[str, str]) -> Reply:
+        body = operations_page.render(await describe(), self._reasons())
+        return Reply(
+            HTTPStatus.OK,
+            body,
+            operations_page.CONTENT_TYPE,
+            (("Content-Security-Policy", operations_page.SECURITY_POLICY),),
+        )
 
-    async def _healthz(self, _request: h11.Request) -> _Reply:
-        return _Reply(HTTPStatus.OK, _OK.encode())
+    async def _metrics(self, headers: dict[str, str]) -> Reply:
+        encode, content_type = choose_encoder(headers.get("accept", ""))
+        compressed = _accepts_gzip(headers.get("accept-encoding", ""))
 
-    async def _readyz(self, _request: h11.Request) -> _Reply:
-        reasons = {name: check() for name, check in self._readiness.items()}
+        def collect() -> bytes:
+            text = encode(self._registry)
+            return gzip.compress(text, _FASTEST) if compressed else text
+
+        async with self._collecting:  # many scrapes at once must not take all threads
+            body = await asyncio.to_thread(collect)
+        how = (("Content-Encoding", "gzip"),) if compressed else ()
+        return Reply(HTTPStatus.OK, body, content_type, (("Vary", "Accept, Accept-Encoding"), *how))
+
+    async def _healthz(self, _headers: dict[str, str]) -> Reply:
+        return Reply(HTTPStatus.OK, _OK.encode())
+
+    async def _readyz(self, _headers: dict[str, str]) -> Reply:
+        reasons = self._reasons()
         ready = not any(reasons.values())
         checks = {name: reason or _OK for name, reason in reasons.items()}
         body = json.dumps({"ready": ready, "checks": checks}).encode()
         status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-        return _Reply(status, body, "application/json")
+        return Reply(status, body, "application/json")
+
+    def _reasons(self) -> dict[str, str]:
+        return {name: check() for name, check in self._readiness.items()}
 
 
-async def _read_request(connection: h11.Connection, reader: asyncio.StreamReader) -> h11.Request:
-    """Read the head of a request; a body is not waited for.
+def _path(target: bytes) -> bytes:
+    absolute = _ABSOLUTE.match(target)
+    if absolute:
+        target = target[absolute.end() :]
+    return target.partition(b"?")[0] or b"/"
 
-    Raises:
-        ConnectionError: the peer has gone.
-        h11.RemoteProtocolError: it does not speak HTTP.
-    """
-    while True:
-        event = connection.next_event()
-        if isinstance(event, h11.Request):
-            return event
-        if event is not h11.NEED_DATA:
-            raise ConnectionError("the connection ended before a request")
-        connection.receive_data(await reader.read(_MAX_HEAD_BYTES))
+
+def _accepts_gzip(accept_encoding: str) -> bool:
+    for each in accept_encoding.lower().split(","):
+        coding, _, quality = each.partition(";")
+        if coding.strip() == "gzip":
+            return not _NOT_AT_ALL.fullmatch(quality.strip())
+    return False

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 V1 = "grpc.reflection.v1.ServerReflection"
-_METHOD = "ServerReflectionInfo"
+METHOD = "ServerReflectionInfo"
 
 
 def handlers(
     service_names: Iterable[str], aliases: Mapping[str, str] | None = None
-) -> list[grpc.GenericRpcHandler]:
-    """Make the handlers of both reflection services.
+) -> dict[str, dict[str, grpc.RpcMethodHandler]]:
+    """Make the handlers of both reflection services, by service and method.
 
     Args:
         service_names: the full names of the services to list, aliases included;
@@ -48,7 +48,7 @@ def handlers(
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
-    return [grpc.method_handlers_generic_handler(name, {_METHOD: method}) for name in (V1ALPHA, V1)]
+    return {name: {METHOD: method} for name in (V1ALPHA, V1)}
 
 
 class _Pool:

@@ -33,20 +33,29 @@ class Material:
     Args:
         certificate: the server's, with intermediates after it.
         key: its private key, not encrypted.
-        client_ca: the CAs that clients' certificates must come from.
-        expiries: for each file when its first certificate to expire does.
+        client_ca: the CAs that clients' certificates must come from; empty if none are
+            asked for.
+        certificates: what each file holds.
     """
 
     certificate: bytes
     key: bytes = field(repr=False)
     client_ca: bytes
-    expiries: Mapping[Path, dt.datetime]
+    certificates: Mapping[Path, tuple[x509.Certificate, ...]]
+
+    @property
+    def expiries(self) -> dict[Path, dt.datetime]:
+        """For each file when its first certificate to expire does."""
+        return {
+            path: min(each.not_valid_after_utc for each in chain)
+            for path, chain in self.certificates.items()
+        }
 
 
 def load(
     certificate: Path,
     key: Path,
-    client_ca: Path,
+    client_ca: Path | None,
     *,
     passphrase: str = "",
     clock: Clock = utc_now,
@@ -56,7 +65,8 @@ def load(
     Args:
         certificate: the server's certificate, with intermediates after it.
         key: its private key.
-        client_ca: the bundle of the CAs that clients' certificates must come from.
+        client_ca: the bundle of the CAs that clients' certificates must come from; None
+            if the listener asks for none.
         passphrase: of the key, if it is encrypted.
         clock: the present time.
 
@@ -75,7 +85,10 @@ def load(
             f"key {key} does not match certificate {certificate}; install the two that belong "
             'together or run "kotaemon-grpc certs init"'
         )
-    cas = _load_cas(client_ca, clock())
+    cas = _load_cas(client_ca, clock()) if client_ca else []
+    found = {certificate: tuple(chain)}
+    if client_ca:
+        found[client_ca] = tuple(cas)
     return Material(
         certificate=b"".join(_pem(each) for each in chain),
         key=private_key.private_bytes(
@@ -84,19 +97,20 @@ def load(
             serialization.NoEncryption(),
         ),
         client_ca=b"".join(_pem(each) for each in cas),
-        expiries={
-            certificate: min(each.not_valid_after_utc for each in chain),
-            client_ca: min(each.not_valid_after_utc for each in cas),
-        },
+        certificates=found,
     )
 
 
 def server_credentials(material: Material) -> grpc.ServerCredentials:
-    """Make the credentials of a listener that requires clients' certificates."""
+    """Make the credentials of a listener.
+
+    Clients have to show a certificate if there is a CA for them. If they need not,
+    core never hands one on that they show.
+    """
     return grpc.ssl_server_credentials(
         [(material.key, material.certificate)],
-        root_certificates=material.client_ca,
-        require_client_auth=True,
+        root_certificates=material.client_ca or None,
+        require_client_auth=bool(material.client_ca),
     )
 
 

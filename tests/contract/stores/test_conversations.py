@@ -101,6 +101,16 @@ async def test_the_first_question_becomes_the_title_of_one_without(store: Any, t
     assert (await conversations.get("acme", "named")).title == "Gates"
 
 
+async def test_a_conversation_has_the_collection_of_its_first_turn(store: Any, turn: Any) -> None:
+    conversations = store.conversations
+    assert (await conversations.create("acme", "c", "")).collection == ""
+    await conversations.append("acme", "c", replace(turn("first"), collection="board"))
+    await conversations.append("acme", "c", replace(turn("second"), collection="staff"))
+    assert (await conversations.get("acme", "c")).collection == "board"
+    listed = await conversations.list("acme", after="", limit=1)
+    assert [each.collection for each in listed.items] == ["board"]
+
+
 async def test_the_list_is_newest_first_and_paged(store: Any) -> None:
     for name in ("b", "c", "a"):
         await store.conversations.create("acme", name, "")

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from kotaemon_grpc.api.v1 import question_from_pb, reference_of
-from kotaemon_grpc.core.model import Caller, Citation, DocumentRef, Location, Scope
+from kotaemon_grpc.core.caller import Caller
+from kotaemon_grpc.core.model import Citation, DocumentRef, Location, Scope
 from kotaemon_grpc.pb.v1 import agent_pb2 as pb
 
 CALLER = Caller("someone", "acme")

@@ -13,6 +13,8 @@ from kotaemon_grpc.client.errors import (
     FieldViolation,
     InvalidArgumentError,
     NotFoundError,
+    PermissionDeniedError,
+    PreconditionError,
     UnavailableError,
     error_from_rpc,
     error_from_status,
@@ -23,7 +25,8 @@ CLASSES = {
     "NOT_FOUND": NotFoundError,
     "ALREADY_EXISTS": AlreadyExistsError,
     "UNAUTHENTICATED": AuthenticationError,
-    "PERMISSION_DENIED": AuthenticationError,
+    "PERMISSION_DENIED": PermissionDeniedError,
+    "FAILED_PRECONDITION": PreconditionError,
     "RESOURCE_EXHAUSTED": ExhaustedError,
     "UNAVAILABLE": UnavailableError,
     "DEADLINE_EXCEEDED": DeadlineError,
@@ -40,6 +43,7 @@ def status(code: grpc.StatusCode) -> status_pb2.Status:
                 error_details_pb2.BadRequest.FieldViolation(field="f", description="is bad")
             ]
         ),
+        error_details_pb2.RetryInfo(retry_delay={"seconds": 2, "nanos": 500_000_000}),
         error_details_pb2.Help(),
     ):
         made.details.add().Pack(detail)
@@ -54,6 +58,7 @@ def test_each_code_has_its_class(code: grpc.StatusCode) -> None:
     assert str(error) == f"{code.name}: why"
     assert (error.reason, error.request_id) == ("SOME_REASON", "r-1")
     assert error.field_violations == (FieldViolation("f", "is bad"),)
+    assert error.retry_after_s == 2.5
 
 
 def rpc_error(*trailers: tuple[str, str | bytes]) -> grpc.aio.AioRpcError:
@@ -76,3 +81,4 @@ def test_an_error_without_details_says_what_the_transport_says() -> None:
     assert type(error) is NotFoundError
     assert (error.message, error.reason, error.request_id) == ("what the transport says", "", "")
     assert error.field_violations == ()
+    assert error.retry_after_s is None

@@ -11,12 +11,13 @@ from kotaemon_grpc.client import AgentClient, NotFoundError, TextDelta
 from kotaemon_grpc.core.errors import NotFound, ResourceType
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 from kotaemon_grpc.pb.v2 import agent_pb2_grpc as stubs
-from kotaemon_grpc.pipeline.errors import status_of
+from kotaemon_grpc.pipeline.errors import classify, status_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-FAILED = status_of(NotFound(ResourceType.COLLECTION, "attic"), "r-1")
+ERROR = NotFound(ResourceType.COLLECTION, "attic")
+FAILED = status_of(classify(ERROR), ERROR, "r-1")
 
 
 class WithoutTrailers(stubs.AgentServiceServicer):

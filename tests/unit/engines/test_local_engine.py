@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kotaemon_grpc.core.caller import Caller
+from kotaemon_grpc.core.context import Context
 from kotaemon_grpc.core.conversation import Turn
 from kotaemon_grpc.core.model import (
     Answer,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from kotaemon_grpc.core.model import AnswerEvent
 
 SCOPE = Scope("default")
+CONTEXT = Context(Caller("someone"))
 LIGHTHOUSE = """# Lighthouse
 
 The lighthouse stands on Gull Rock. Its lamp was
@@ -54,7 +57,7 @@ async def ask(
 ) -> tuple[list[AnswerEvent], Answer]:
     question = Question(text, SCOPE, language)
     history = [turn(q) for q in earlier]
-    events = [e async for e in LocalEngine(retriever).answer(question, history)]
+    events = [e async for e in LocalEngine(retriever).answer(question, history, CONTEXT)]
     assert isinstance(events[-1], AnswerCompleted)
     assert not any(isinstance(e, AnswerCompleted) for e in events[:-1])
     answer = events[-1].answer
@@ -147,7 +150,8 @@ async def test_a_question_that_found_nothing_is_no_topic_to_come_back_to(retriev
         turn("Who is the president?"), answer=Answer("Nothing.", (), FinishReason.NOTHING_FOUND)
     )
     question = Question("And why?", SCOPE)
-    async for _ in LocalEngine(retriever).answer(question, [turn("one"), unanswered]):
+    history = [turn("one"), unanswered]
+    async for _ in LocalEngine(retriever).answer(question, history, CONTEXT):
         pass
     assert retriever.queries[0].history == ("one",)
 

@@ -70,7 +70,7 @@ def test_libraries_log_into_the_same_json(stream: io.StringIO) -> None:
     (line,) = _lines(stream)
     assert line["logger"] == "aiohttp.server"
     assert line["level"] == "warning"
-    assert line["event"] == "slow peer"
+    assert line["event"] == "slow %s"
 
 
 def test_an_exception_is_told_without_its_own_words(stream: io.StringIO) -> None:
@@ -85,6 +85,18 @@ def test_an_exception_is_told_without_its_own_words(stream: io.StringIO) -> None
         (link,) = line["exception"]
         assert link["type"] == "builtins.ValueError"
         assert link["frames"][-1].endswith(" _fail")
+
+
+def test_people_read_of_an_exception_what_machines_do(stream: io.StringIO) -> None:
+    log = logs.configure("info", "console", stream)("server")
+    for report in (log.exception, logging.getLogger("grpc").exception):
+        try:
+            _fail()
+        except ValueError:
+            report("call.failed")
+    assert "question of a user" not in stream.getvalue()
+    assert stream.getvalue().count("builtins.ValueError\n") == 2
+    assert stream.getvalue().count(" _fail\n") == 2
 
 
 def test_causes_of_an_exception_are_told(stream: io.StringIO) -> None:
@@ -107,6 +119,30 @@ def test_of_a_library_only_the_first_line_is_kept(stream: io.StringIO) -> None:
     logging.getLogger("asyncio").error("Task exception\nfuture: <Task exception=E('a question')>")
     (line,) = _lines(stream)
     assert line["event"] == "Task exception"
+
+
+def test_of_what_a_client_sent_nothing_is_kept(stream: io.StringIO) -> None:
+    logs.configure("info", "json", stream)
+    _decode_as_grpcio_does(b"Bearer secret\xff")
+    (line,) = _lines(stream)
+    assert (line["event"], line["level"]) == ("Invalid encoding on %s", "warning")
+    assert line["exception"][0]["type"] == "builtins.UnicodeDecodeError"
+    assert "secret" not in stream.getvalue()
+
+
+def test_what_a_client_sent_is_no_error(stream: io.StringIO) -> None:
+    logs.configure("error", "json", stream)
+    _decode_as_grpcio_does(b"\xff")
+    assert stream.getvalue() == ""
+    logging.getLogger("grpc._cython.cygrpc").error("a fault of its own")
+    assert [line["level"] for line in _lines(stream)] == ["error"]
+
+
+def _decode_as_grpcio_does(value: bytes) -> None:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        logging.getLogger("grpc._cython.cygrpc").exception("Invalid encoding on %s", value)
 
 
 def test_configuring_again_does_not_double_lines(stream: io.StringIO) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOOPBACK = Address("127.0.0.1", 0)
+BOUNDS = listener.Bounds(4 * 1024 * 1024, max_concurrent_streams=100, max_connections=100)
 
 
 class Clock:
@@ -60,7 +61,7 @@ def serve(pki_dir: Path) -> Callable[..., Any]:
         *handlers: grpc.GenericRpcHandler, address: Address = LOOPBACK
     ) -> AsyncIterator[tuple[Address, HealthReporter]]:
         material = tls.load(pki_dir / "server.pem", pki_dir / "server-key.pem", pki_dir / "ca.pem")
-        server = grpc.aio.server(options=listener.server_options(4 * 1024 * 1024, 100))
+        server = grpc.aio.server(options=listener.server_options(BOUNDS))
         reporter = await HealthReporter.create()
         reporter.add_to(server)
         server.add_generic_rpc_handlers(handlers)

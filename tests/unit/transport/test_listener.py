@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def server() -> AsyncIterator[grpc.aio.Server]:
-    server = grpc.aio.server(options=listener.server_options(4096, 2))
+    server = grpc.aio.server(options=listener.server_options(listener.Bounds(4096, 2, 10)))
     yield server
     await server.stop(None)
 
@@ -42,7 +42,7 @@ async def test_a_taken_port_is_one_line_that_says_what_to_do(
 async def test_a_second_server_does_not_share_the_port(server: grpc.aio.Server) -> None:
     bound = listener.bind(server, Address("127.0.0.1", 0), None)
     await server.start()
-    second = grpc.aio.server(options=listener.server_options(4096, 2))
+    second = grpc.aio.server(options=listener.server_options(listener.Bounds(4096, 2, 10)))
     with pytest.raises(OperatorError, match="the port is in use"):
         listener.bind(second, bound, None)
     await second.stop(None)

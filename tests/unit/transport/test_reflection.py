@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message_factory import GetMessageClass
@@ -32,7 +33,11 @@ def ask(serve: Callable[..., Any], connect: Callable[..., Any]) -> Callable[...,
         handlers = reflection.handlers(
             SERVICES, {"kotaemon.AgentService": "kotaemon.v1.AgentService"}
         )
-        async with serve(*handlers) as (address, _), connect(address) as channel:
+        generic = [
+            grpc.method_handlers_generic_handler(name, methods)
+            for name, methods in handlers.items()
+        ]
+        async with serve(*generic) as (address, _), connect(address) as channel:
             stream = channel.stream_stream(
                 f"/{service}/ServerReflectionInfo",
                 request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,

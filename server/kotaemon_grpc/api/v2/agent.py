@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kotaemon_grpc.api.v2.to_pb import answer_to_pb, citation_to_pb, completed_to_pb
 from kotaemon_grpc.core.ask import NEW_CONVERSATION
 from kotaemon_grpc.core.checks import Checks
-from kotaemon_grpc.core.model import CitationAdded, Question, Scope, TextDelta
+from kotaemon_grpc.core.model import CitationAdded, Question, TextDelta
 from kotaemon_grpc.core.names import conversation_name
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from google.rpc import status_pb2
 
     from kotaemon_grpc.core.ask import Asking
-    from kotaemon_grpc.core.model import AnswerEvent, Caller
+    from kotaemon_grpc.core.caller import Caller
+    from kotaemon_grpc.core.context import Context
+    from kotaemon_grpc.core.model import AnswerEvent
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AgentService"]
 
@@ -32,29 +34,29 @@ class AgentService:
         self._asking = asking
 
     async def ask_question(
-        self, request: pb.AskQuestionRequest, caller: Caller
+        self, request: pb.AskQuestionRequest, context: Context
     ) -> pb.AskQuestionResponse:
         """Answer one question, whole."""
-        question, conversation = question_from_pb(request, caller)
-        dialogue = await self._asking.open(caller, conversation)
+        question, conversation = question_from_pb(request, context.caller)
+        dialogue = await self._asking.open(context, conversation)
         answer = await dialogue.answer(question)
         return pb.AskQuestionResponse(
             answer=answer_to_pb(answer), conversation=conversation_name(dialogue.conversation)
         )
 
     async def stream_answer(
-        self, request: pb.StreamAnswerRequest, caller: Caller
+        self, request: pb.StreamAnswerRequest, context: Context
     ) -> AsyncIterator[pb.StreamAnswerResponse]:
         """Answer one question as it is written."""
-        question, conversation = question_from_pb(request, caller)
-        dialogue = await self._asking.open(caller, conversation)
+        question, conversation = question_from_pb(request, context.caller)
+        dialogue = await self._asking.open(context, conversation)
         numbers = count(1)
         async with aclosing(dialogue.ask(question)) as events:
             async for event in events:
                 yield _answer_event(event, next(numbers))
 
     async def chat_stream(
-        self, requests: AsyncIterator[pb.ChatStreamRequest], caller: Caller
+        self, requests: AsyncIterator[pb.ChatStreamRequest], context: Context
     ) -> AsyncIterator[pb.ChatStreamResponse]:
         """Answer one message after the other, with the earlier ones as their history."""
         start = pb.ChatStart()
@@ -65,10 +67,10 @@ class AgentService:
             match request.WhichOneof("request"):
                 case "start" if dialogue is None:
                     start = request.start
-                    dialogue = await self._asking.open(caller, conversation_from_pb(start))
+                    dialogue = await self._asking.open(context, conversation_from_pb(start))
                 case "message":
-                    dialogue = dialogue or await self._asking.open(caller)
-                    question = turn_from_pb(start, request.message, caller)
+                    dialogue = dialogue or await self._asking.open(context)
+                    question = turn_from_pb(start, request.message, context.caller)
                     turn_number += 1
                     async with aclosing(dialogue.ask(question)) as events:
                         async for event in events:
@@ -101,17 +103,16 @@ def question_from_pb(
 
     Raises:
         InvalidArgument: with every field that breaks a constraint.
+        PermissionDenied: the caller may not see the collection.
     """
     checks = Checks()
-    question = Question(
-        text=checks.question("question", request.question),
-        scope=Scope(caller.tenant, checks.collection("collection", request.collection)),
-        language=checks.language("language_code", request.language_code),
-        context=checks.context("context", request.context),
-    )
+    text = checks.question("question", request.question)
+    collection = checks.collection("collection", request.collection)
+    language = checks.language("language_code", request.language_code)
+    context = checks.context("context", request.context)
     conversation = _conversation(checks, "conversation", request.conversation)
     checks.done()
-    return question, conversation
+    return Question(text, caller.scope(collection), language, context), conversation
 
 
 def conversation_from_pb(start: pb.ChatStart) -> str:
@@ -134,16 +135,13 @@ def turn_from_pb(start: pb.ChatStart, message: pb.ChatMessage, caller: Caller) -
 
     Raises:
         InvalidArgument: the question breaks a constraint.
+        PermissionDenied: the caller may not see the collection.
     """
     checks = Checks()
-    question = Question(
-        text=checks.question("message.question", message.question),
-        scope=Scope(caller.tenant, checks.collection("start.collection", start.collection)),
-        language=start.language_code,
-        context=dict(start.context),
-    )
+    text = checks.question("message.question", message.question)
+    collection = checks.collection("start.collection", start.collection)
     checks.done()
-    return question
+    return Question(text, caller.scope(collection), start.language_code, dict(start.context))
 
 
 def reject_request(case: str | None) -> None:

@@ -10,8 +10,8 @@ from kotaemon_grpc.core.limits import MAX_CONVERSATION_TITLE_CHARS, MAX_TURNS_PA
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 
 if TYPE_CHECKING:
+    from kotaemon_grpc.core.context import Context
     from kotaemon_grpc.core.converse import Conversing
-    from kotaemon_grpc.core.model import Caller
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ConversationService"]
 
@@ -24,7 +24,7 @@ class ConversationService:
         self._conversing = conversing
 
     async def create_conversation(
-        self, request: pb.CreateConversationRequest, caller: Caller
+        self, request: pb.CreateConversationRequest, context: Context
     ) -> pb.CreateConversationResponse:
         """Create an empty conversation."""
         checks = Checks()
@@ -33,31 +33,31 @@ class ConversationService:
             "conversation.title", request.conversation.title, MAX_CONVERSATION_TITLE_CHARS
         )
         checks.done()
-        created = await self._conversing.create(caller, conversation, title)
+        created = await self._conversing.create(context.caller, conversation, title)
         return pb.CreateConversationResponse(conversation=conversation_to_pb(created))
 
     async def get_conversation(
-        self, request: pb.GetConversationRequest, caller: Caller
+        self, request: pb.GetConversationRequest, context: Context
     ) -> pb.GetConversationResponse:
         """Get a conversation."""
-        found = await self._conversing.get(caller, _id_from_name(request.name))
+        found = await self._conversing.get(context.caller, _id_from_name(request.name))
         return pb.GetConversationResponse(conversation=conversation_to_pb(found))
 
     async def list_conversations(
-        self, request: pb.ListConversationsRequest, caller: Caller
+        self, request: pb.ListConversationsRequest, context: Context
     ) -> pb.ListConversationsResponse:
         """List conversations, newest first."""
         checks = Checks()
         limit = checks.page_size("page_size", request.page_size)
         checks.done()
-        page = await self._conversing.list(caller, token=request.page_token, limit=limit)
+        page = await self._conversing.list(context.caller, token=request.page_token, limit=limit)
         return pb.ListConversationsResponse(
             conversations=[conversation_to_pb(item) for item in page.items],
             next_page_token=page.next_key,
         )
 
     async def list_turns(
-        self, request: pb.ListTurnsRequest, caller: Caller
+        self, request: pb.ListTurnsRequest, context: Context
     ) -> pb.ListTurnsResponse:
         """List the turns of a conversation, oldest first."""
         checks = Checks()
@@ -65,7 +65,7 @@ class ConversationService:
         limit = checks.page_size("page_size", request.page_size, most=MAX_TURNS_PAGE_SIZE)
         checks.done()
         page = await self._conversing.turns(
-            caller, conversation, token=request.page_token, limit=limit
+            context.caller, conversation, token=request.page_token, limit=limit
         )
         return pb.ListTurnsResponse(
             turns=[turn_to_pb(conversation, turn) for turn in page.items],
@@ -73,10 +73,10 @@ class ConversationService:
         )
 
     async def delete_conversation(
-        self, request: pb.DeleteConversationRequest, caller: Caller
+        self, request: pb.DeleteConversationRequest, context: Context
     ) -> pb.DeleteConversationResponse:
         """Delete a conversation and its turns."""
-        await self._conversing.delete(caller, _id_from_name(request.name))
+        await self._conversing.delete(context.caller, _id_from_name(request.name))
         return pb.DeleteConversationResponse()
 
 

@@ -9,14 +9,15 @@ from kotaemon_grpc.core.checks import Checks
 from kotaemon_grpc.core.documents import DocumentHeader
 from kotaemon_grpc.core.errors import FieldViolation, InvalidArgument
 from kotaemon_grpc.core.limits import MAX_TITLE_CHARS
-from kotaemon_grpc.core.model import Scope
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from kotaemon_grpc.core.caller import Caller
+    from kotaemon_grpc.core.context import Context
     from kotaemon_grpc.core.documents import Documents
-    from kotaemon_grpc.core.model import Caller
+    from kotaemon_grpc.core.model import Scope
 
 SERVICE = pb.DESCRIPTOR.services_by_name["DocumentService"]
 
@@ -29,18 +30,18 @@ class DocumentService:
         self._documents = documents
 
     async def create_document(
-        self, request: pb.CreateDocumentRequest, caller: Caller
+        self, request: pb.CreateDocumentRequest, context: Context
     ) -> pb.CreateDocumentResponse:
         """Create a document from a single message."""
-        header = header_from_pb(request, caller)
+        header = header_from_pb(request, context.caller)
         document, _ = await self._documents.ingest(header, _single(request.content), replace=False)
         return pb.CreateDocumentResponse(document=document_to_pb(document))
 
     async def import_document(
-        self, requests: AsyncIterator[pb.ImportDocumentRequest], caller: Caller
+        self, requests: AsyncIterator[pb.ImportDocumentRequest], context: Context
     ) -> pb.ImportDocumentResponse:
         """Create or replace a document that is sent in pieces."""
-        header = await _header_of(requests, caller)
+        header = await _header_of(requests, context.caller)
         try:
             document, outcome = await self._documents.ingest(
                 header, _chunks_of(requests), replace=True
@@ -52,15 +53,15 @@ class DocumentService:
         )
 
     async def get_document(
-        self, request: pb.GetDocumentRequest, caller: Caller
+        self, request: pb.GetDocumentRequest, context: Context
     ) -> pb.GetDocumentResponse:
         """Get a document and its indexing state."""
-        scope, document_id = _scope_and_id(request.name, caller)
+        scope, document_id = _scope_and_id(request.name, context.caller)
         found = await self._documents.get(scope, document_id)
         return pb.GetDocumentResponse(document=document_to_pb(found))
 
     async def list_documents(
-        self, request: pb.ListDocumentsRequest, caller: Caller
+        self, request: pb.ListDocumentsRequest, context: Context
     ) -> pb.ListDocumentsResponse:
         """List the documents of a collection."""
         checks = Checks()
@@ -68,17 +69,17 @@ class DocumentService:
         limit = checks.page_size("page_size", request.page_size)
         checks.done()
         page = await self._documents.list(
-            Scope(caller.tenant, collection), token=request.page_token, limit=limit
+            context.caller.scope(collection), token=request.page_token, limit=limit
         )
         return pb.ListDocumentsResponse(
             documents=[document_to_pb(item) for item in page.items], next_page_token=page.next_key
         )
 
     async def delete_document(
-        self, request: pb.DeleteDocumentRequest, caller: Caller
+        self, request: pb.DeleteDocumentRequest, context: Context
     ) -> pb.DeleteDocumentResponse:
         """Delete a document."""
-        await self._documents.delete(*_scope_and_id(request.name, caller))
+        await self._documents.delete(*_scope_and_id(request.name, context.caller))
         return pb.DeleteDocumentResponse()
 
 
@@ -94,20 +95,18 @@ def header_from_pb(
 
     Raises:
         InvalidArgument: with every field that breaks a constraint.
+        PermissionDenied: the caller may not see the collection.
     """
     checks = Checks()
     (collection,) = checks.name(f"{prefix}parent", request.parent, "collections")
     sha256 = request.expected_sha256 if isinstance(request, pb.ImportDocumentHeader) else ""
-    header = DocumentHeader(
-        scope=Scope(caller.tenant, collection),
-        id=checks.optional_id(f"{prefix}document_id", request.document_id),
-        title=checks.text(f"{prefix}document.title", request.document.title, MAX_TITLE_CHARS),
-        uri=checks.uri(f"{prefix}document.uri", request.document.uri),
-        mime_type=checks.mime_type(f"{prefix}document.mime_type", request.document.mime_type),
-        sha256=checks.sha256(f"{prefix}expected_sha256", sha256),
-    )
+    document_id = checks.optional_id(f"{prefix}document_id", request.document_id)
+    title = checks.text(f"{prefix}document.title", request.document.title, MAX_TITLE_CHARS)
+    uri = checks.uri(f"{prefix}document.uri", request.document.uri)
+    mime_type = checks.mime_type(f"{prefix}document.mime_type", request.document.mime_type)
+    sha256 = checks.sha256(f"{prefix}expected_sha256", sha256)
     checks.done()
-    return header
+    return DocumentHeader(caller.scope(collection), document_id, title, uri, mime_type, sha256)
 
 
 async def _header_of(
@@ -145,4 +144,4 @@ def _scope_and_id(name: str, caller: Caller) -> tuple[Scope, str]:
     checks = Checks()
     collection, document_id = checks.name("name", name, "collections", "documents")
     checks.done()
-    return Scope(caller.tenant, collection), document_id
+    return caller.scope(collection), document_id

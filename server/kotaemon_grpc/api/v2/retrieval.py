@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from kotaemon_grpc.api.v2.to_pb import hit_to_pb
 from kotaemon_grpc.core.checks import Checks
 from kotaemon_grpc.core.limits import DEFAULT_SEARCH_PAGE_SIZE, MAX_SEARCH_PAGE_SIZE
-from kotaemon_grpc.core.model import Query, Scope
+from kotaemon_grpc.core.model import Query
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 
 if TYPE_CHECKING:
-    from kotaemon_grpc.core.model import Caller
+    from kotaemon_grpc.core.context import Context
     from kotaemon_grpc.core.search import Searching
 
 SERVICE = pb.DESCRIPTOR.services_by_name["RetrievalService"]
@@ -24,10 +24,10 @@ class RetrievalService:
         """Take the use case."""
         self._searching = searching
 
-    async def search(self, request: pb.SearchRequest, caller: Caller) -> pb.SearchResponse:
+    async def search(self, request: pb.SearchRequest, context: Context) -> pb.SearchResponse:
         """Find passages."""
         checks = Checks()
-        scope = Scope(caller.tenant, checks.collection("collection", request.collection))
+        collection = checks.collection("collection", request.collection)
         query = Query(
             text=checks.question("query", request.query),
             limit=checks.page_size(
@@ -38,6 +38,7 @@ class RetrievalService:
             ),
         )
         checks.done()
+        scope = context.caller.scope(collection)
         page = await self._searching.search(scope, query, token=request.page_token)
         return pb.SearchResponse(
             results=[hit_to_pb(hit) for hit in page.items], next_page_token=page.next_key

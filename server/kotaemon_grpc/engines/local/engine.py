@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from concurrent.futures import Executor
 
+    from kotaemon_grpc.core.context import Context
     from kotaemon_grpc.core.conversation import Turn
     from kotaemon_grpc.core.model import AnswerEvent, Question
     from kotaemon_grpc.core.ports import Retriever
@@ -49,7 +50,10 @@ class LocalEngine:
         self._executor = executor
 
     async def answer(
-        self, question: Question, history: Sequence[Turn]
+        self,
+        question: Question,
+        history: Sequence[Turn],
+        context: Context,  # noqa: ARG002 - what it waits for is cancelled with the call
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Answer a question; `history` has the earlier turns, oldest first.
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _TITLE_CHARS = 80
 _COLUMNS = "id, title, turn_count, created_at, updated_at"
+_FIRST_COLLECTION = (
+    "(SELECT collection FROM turns WHERE turns.tenant = conversations.tenant"
+    " AND turns.conversation = conversations.id AND number = 1)"
+)
 _TURN_COLUMNS = "number, collection, question, answer, created_at"
 
 
@@ -64,7 +68,8 @@ class SqliteConversations:
 
         def read(connection: sqlite3.Connection) -> Page[Conversation]:
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM conversations WHERE tenant = ?"  # noqa: S608 - constants
+                f"SELECT {_COLUMNS}, {_FIRST_COLLECTION}"  # noqa: S608 - constants only
+                " FROM conversations WHERE tenant = ?"
                 f"{' AND (created_at, id) < (?, ?)' if before else ''}"
                 " ORDER BY created_at DESC, id DESC LIMIT ?",
                 (tenant, *before, limit + 1),
@@ -157,7 +162,8 @@ class SqliteConversations:
 
 def _find(connection: sqlite3.Connection, tenant: str, conversation_id: str) -> Conversation | None:
     row = connection.execute(
-        f"SELECT {_COLUMNS} FROM conversations WHERE tenant = ? AND id = ?",  # noqa: S608 - constants
+        f"SELECT {_COLUMNS}, {_FIRST_COLLECTION}"  # noqa: S608 - constants only
+        " FROM conversations WHERE tenant = ? AND id = ?",
         (tenant, conversation_id),
     ).fetchone()
     return None if row is None else _conversation(row)
@@ -174,7 +180,7 @@ def _create(
     )
     if not inserted.rowcount:
         raise AlreadyExists(ResourceType.CONVERSATION, conversation_name(conversation_id))
-    return _conversation(row)
+    return _conversation((*row, None))
 
 
 def _append(connection: sqlite3.Connection, tenant: str, conversation_id: str, turn: Turn) -> Turn:
@@ -203,9 +209,14 @@ def _append(connection: sqlite3.Connection, tenant: str, conversation_id: str, t
 
 
 def _conversation(row: tuple[Any, ...]) -> Conversation:
-    conversation_id, title, turn_count, created_us, updated_us = row
+    conversation_id, title, turn_count, created_us, updated_us, collection = row
     return Conversation(
-        conversation_id, title, turn_count, time_from_us(created_us), time_from_us(updated_us)
+        id=conversation_id,
+        title=title,
+        turn_count=turn_count,
+        created_at=time_from_us(created_us),
+        updated_at=time_from_us(updated_us),
+        collection=collection or "",
     )
 
 

@@ -118,6 +118,11 @@ class SqliteStore:
         """Return how many collections have changes that retrieval does not see yet."""
         return self._indexer.lag()
 
+    def index_size_bytes(self) -> int:
+        """Return the size of all indexes on disk. Blocks."""
+        sizes = (_size_bytes(path) for path in self._directory.index_dir.rglob("*"))
+        return sum(sizes)
+
     def is_there(self) -> bool:
         """Tell whether the database still stands where it was opened."""
         return self._directory.database_file.is_file()
@@ -162,6 +167,13 @@ class SqliteStore:
         self._indexer.close()
         self._readers.close()
         self._directory.close()
+
+
+def _size_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:  # merged away while we looked
+        return 0
 
 
 def _unusable(directory: DataDirectory, error: BaseException) -> OperatorError:

@@ -1,3 +1,5 @@
+"""What gRPC really says of a connection, and what we make of it."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -5,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from kotaemon_grpc.auth.mtls import caller_of
-from kotaemon_grpc.core.model import DEFAULT_TENANT
+from kotaemon_grpc.auth.authenticator import Authenticator
+from kotaemon_grpc.auth.certificate import CertificateVerifier
+from kotaemon_grpc.core.errors import Unauthenticated
 from kotaemon_grpc.transport import listener, pki, tls
 from kotaemon_grpc.transport.address import Address
 from kotaemon_grpc.transport.certificate import Subject
@@ -18,38 +21,24 @@ if TYPE_CHECKING:
 WHO = "/test.Who/Am"
 
 
-@pytest.mark.parametrize(
-    ("context", "principal"),
-    [
-        (
-            {
-                "x509_common_name": [b"cn"],
-                "x509_subject_alternative_name": [b"a.example.org"],
-                "peer_spiffe_id": [b"spiffe://example.org/a"],
-            },
-            "spiffe://example.org/a",
-        ),
-        (
-            {"x509_common_name": [b"cn"], "x509_subject_alternative_name": [b"a", b"b"]},
-            "a",
-        ),
-        ({"x509_common_name": [b"cn"], "peer_spiffe_id": []}, "cn"),
-        ({"x509_common_name": [b""]}, "anonymous"),
-        ({"x509_common_name": [b"\xff"]}, "\ufffd"),
-        ({}, "anonymous"),
-    ],
-)
-def test_the_best_name_wins(context: dict[str, list[bytes]], principal: str) -> None:
-    caller = caller_of(context)
-    assert (caller.principal, caller.tenant) == (principal, DEFAULT_TENANT)
-
-
 @pytest.fixture
 async def ask(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
-    """Ask a real server who it takes us for."""
+    """Ask a real server who it takes us for: with a certificate, or over plaintext with None."""
+    authenticator = Authenticator(
+        accepts=frozenset({"certificate"}), certificates=CertificateVerifier(), min_tls="1.3"
+    )
+    open_to_all = Authenticator(
+        accepts=frozenset({"none", "certificate"}), certificates=CertificateVerifier()
+    )
 
     async def who(_request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-        return caller_of(context.auth_context()).principal.encode()
+        found = context.auth_context()
+        metadata = dict(context.invocation_metadata())
+        asked = authenticator if found.get("ssl_tls_version") else open_to_all
+        try:
+            return asked.identify(found, metadata).principal.encode()
+        except Unauthenticated as error:
+            return error.problem.name.encode()
 
     handler = grpc.method_handlers_generic_handler(
         "test.Who", {"Am": grpc.unary_unary_rpc_method_handler(who)}
@@ -60,12 +49,12 @@ async def ask(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     server.add_generic_rpc_handlers([handler])
     loopback = Address("127.0.0.1", 0)
     secure = listener.bind(server, loopback, tls.server_credentials(material))
-    insecure = listener.bind(server, loopback, None)
+    plain = listener.bind(server, loopback, None)
     await server.start()
 
     async def call(name: str | None) -> str:
         if name is None:
-            channel = grpc.aio.insecure_channel(str(insecure))
+            channel = grpc.aio.insecure_channel(str(plain))
         else:
             files = (tmp_path / f for f in ("ca.pem", f"{name}-key.pem", f"{name}.pem"))
             credentials = grpc.ssl_channel_credentials(*(file.read_bytes() for file in files))
@@ -81,8 +70,8 @@ async def ask(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     ("subject", "principal"),
     [
         (Subject("cn", ("a.org", "b.org"), "spiffe://a.org/agent"), "spiffe://a.org/agent"),
-        (Subject("cn", ("a.org", "b.org")), "a.org"),
-        (Subject("cn"), "cn"),
+        (Subject("cn", ("a.org", "b.org")), "dns:a.org"),
+        (Subject("cn"), "cn:cn"),
     ],
 )
 async def test_a_verified_certificate_names_the_caller(

@@ -1,0 +1,136 @@
+"""What the page of the operations port shows of a running server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from kotaemon_grpc.core.errors import AgentError
+from kotaemon_grpc.transport.operations_certificates import certificate_section
+from kotaemon_grpc.transport.operations_page import Facts, Row, Section, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from cryptography import x509
+
+    from kotaemon_grpc.app.access import Access
+    from kotaemon_grpc.app.backend import Backend
+    from kotaemon_grpc.app.front import Listening
+    from kotaemon_grpc.config import Config
+
+_LIMITS = {
+    "default_deadline_s": "Deadline of a call without one",
+    "max_deadline_s": "Longest deadline",
+    "max_stream_s": "Longest stream",
+    "stream_idle_s": "Longest silence in a stream",
+    "slow_reader_s": "Longest wait for a reader",
+    "calls_per_second": "Calls a second of one principal",
+    "max_waiting": "Calls that may wait for a place",
+    "max_wait_s": "Longest wait for a place",
+}
+
+
+class ServerFacts:
+    """Gathers them anew for each request. What is not there yet is left out."""
+
+    def __init__(self, config: Config) -> None:
+        """Take the settings; the rest comes as the server is put together."""
+        self._config = config
+        self._started_s = time.monotonic()
+        self.listening: Sequence[Listening] = ()
+        self.own_certificates: Mapping[Path, Sequence[x509.Certificate]] = {}
+        self.backend: Backend | None = None
+        self.access: Access | None = None
+
+    async def __call__(self) -> Facts:
+        """Gather them."""
+        sections = [self._listeners(), self._certificates()]
+        if self.backend is not None:
+            sections += [_places(self.backend), await asyncio.to_thread(_store, self.backend)]
+        if self.access is not None and self.access.sources:
+            sections.append(_sources(self.access))
+        sections.append(self._limits())
+        return Facts(
+            name="kotaemon-grpc",
+            version=version("kotaemon-grpc"),
+            uptime_s=time.monotonic() - self._started_s,
+            sections=tuple(sections),
+        )
+
+    def _listeners(self) -> Section:
+        rows = tuple(
+            Row(
+                (
+                    str(each.address),
+                    f"TLS {each.plan.min_tls} or later" if each.plan.tls else "plaintext",
+                    " or ".join(each.plan.credentials),
+                ),
+                State.OK if each.plan.tls else State.WARN,
+            )
+            for each in self.listening
+        )
+        return Section("Listeners", ("Address", "Transport", "Credentials"), rows)
+
+    def _certificates(self) -> Section:
+        files = {path: held for each in self.listening for path, held in each.certificates.items()}
+        files |= self.own_certificates
+        return certificate_section(files, datetime.now(UTC))
+
+    def _limits(self) -> Section:
+        limits = self._config.limits
+        rows = [Row((text, _figure(getattr(limits, key), key))) for key, text in _LIMITS.items()]
+        server = self._config.server
+        rows += [
+            Row(("Largest message", f"{server.max_message_bytes} bytes")),
+            Row(("Most metadata of a call", f"{server.max_metadata_bytes} bytes")),
+            Row(("Calls that a connection may have open", str(server.max_concurrent_streams))),
+            Row(("Connections that a listener may have open", str(server.max_connections))),
+        ]
+        return Section("Limits", ("Limit", "Value"), tuple(rows))
+
+
+def _figure(value: float, key: str) -> str:
+    if not value:
+        return "none"
+    return f"{value:g} s" if key.endswith("_s") else f"{value:g}"
+
+
+def _places(backend: Backend) -> Section:
+    rows = tuple(
+        Row(
+            (name, str(each.in_flight), str(each.waiting), str(each.places)),
+            State.WARN if each.waiting else State.OK,
+        )
+        for name, each in backend.places.items()
+    )
+    return Section("Engines", ("Engine", "In flight", "Waiting", "Places"), rows)
+
+
+def _store(backend: Backend) -> Section:
+    store = backend.store
+    try:
+        rows = [
+            Row(("Documents", str(store.document_count()))),
+            Row(("Passages", str(store.passage_count()))),
+        ]
+        lag = store.index_lag()
+    except AgentError as error:
+        rows, lag = [Row(("Store", str(error)), State.BAD)], 0
+    rows.append(Row(("Collections behind", str(lag)), State.WARN if lag else State.OK))
+    return Section("Store", ("What", "Value"), tuple(rows))
+
+
+def _sources(access: Access) -> Section:
+    rows = tuple(
+        Row(
+            (source.name, source.problem or "up to date"),
+            State.WARN if source.problem else State.OK,
+        )
+        for source in access.sources
+    )
+    return Section("Keys that callers are verified with", ("Source", "Last read"), rows)

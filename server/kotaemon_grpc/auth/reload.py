@@ -1,0 +1,162 @@
+"""A value that is read again while the server runs, and kept while reading fails."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import time
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from kotaemon_grpc.core.errors import OperatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+EARLY_S = 10.0
+"""The least time between an attempt to read and one that is asked for out of turn."""
+
+_FIRST_RETRY_S = 1.0
+_MAX_DOUBLINGS = 16  # beyond any interval; the number of failures has no bound
+
+
+class SourceError(Exception):
+    """A source gives nothing of use. The message says why, without its content."""
+
+
+class Source(Protocol):
+    """Where a value comes from.
+
+    Args:
+        name: the file or URL, for people.
+        required: whether the server cannot start without it.
+        interval_s: how often it is read.
+    """
+
+    name: str
+    required: bool
+    interval_s: float
+
+    def read(self) -> bytes | None:
+        """Return the content, or None if it is what was returned last. It may block.
+
+        Raises:
+            OSError: it cannot be reached.
+            SourceError: it gives nothing of use.
+        """
+
+
+def nobody(*_: object) -> None:
+    """Be told in place of somebody."""
+
+
+class Reloaded(Generic[T]):
+    """A value from a source: replaced as a whole, on the event loop, kept on any failure.
+
+    Args:
+        source: where it comes from; it is read on a thread.
+        parse: makes the value, on that thread; raises `SourceError`.
+        initial: the value until the source has given one.
+        on_reload: told after each attempt that did anything whether it succeeded.
+        on_change: told after the value was replaced.
+        sleep: waits for so many seconds.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        parse: Callable[[bytes], T],
+        initial: T,
+        *,
+        on_reload: Callable[[bool], object],
+        on_change: Callable[[], object],
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.value = initial
+        self.problem = ""  # why the last attempt failed; empty if it did not
+        self._source = source
+        self._parse = parse
+        self._on_reload = on_reload
+        self._on_change = on_change
+        self._sleep = sleep
+        self._clock = clock
+        self._content: bytes | None = None  # of the value
+        self._failures = 0
+        self._attempted_s = -math.inf
+        self._wanted = asyncio.Event()
+
+    async def load(self) -> None:
+        """Read it for the first time.
+
+        Raises:
+            OperatorError: the source is required and fails. Another is tried again by
+                `refresh_forever`.
+        """
+        await self._reload()
+        if self.problem and self._source.required:
+            raise OperatorError(
+                f"{self._source.name} cannot be used: {self.problem}; mend it or name another"
+            )
+
+    async def refresh_forever(self) -> None:
+        """Read it again and again: at its interval, and after a failure sooner, backing off."""
+        while True:
+            await self._rest()
+            await self._reload()
+
+    def refresh_soon(self) -> None:
+        """Ask for another attempt now, unless there was one in the last `EARLY_S`."""
+        if self._clock() - self._attempted_s >= EARLY_S:
+            self._wanted.set()
+
+    async def _rest(self) -> None:
+        seconds = self._source.interval_s
+        if self._failures:
+            doublings = min(self._failures - 1, _MAX_DOUBLINGS)
+            seconds = min(seconds, _FIRST_RETRY_S * 2**doublings)
+        timer = asyncio.ensure_future(self._sleep(seconds))
+        wanted = asyncio.ensure_future(self._wanted.wait())
+        try:
+            await asyncio.wait((timer, wanted), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            wanted.cancel()
+        self._wanted.clear()
+
+    async def _reload(self) -> None:
+        self._attempted_s = self._clock()
+        ok, found = False, None
+        try:
+            found = await asyncio.to_thread(self._read)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong, what was good is kept
+            self.problem = _reason(error)
+            self._failures += 1
+        else:
+            if found is None:
+                return
+            ok, self.problem, self._failures = True, "", 0
+        changed = found is not None and found[0] != self._content
+        if found is not None:
+            self._content, self.value = found
+        self._on_reload(ok)
+        if changed:
+            self._on_change()
+
+    def _read(self) -> tuple[bytes, T] | None:
+        content = self._source.read()
+        if content is None:
+            return None
+        return content, (self.value if content == self._content else self._parse(content))
+
+
+def _reason(error: Exception) -> str:
+    """Word a failure. Of an unexpected one only its kind is told: its text may be anything."""
+    if isinstance(error, SourceError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return type(error).__name__

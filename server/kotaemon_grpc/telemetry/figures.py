@@ -1,0 +1,62 @@
+"""Figures that others keep, asked for at each scrape."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from kotaemon_grpc.core.errors import AgentError
+from kotaemon_grpc.telemetry import names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_FIGURES: tuple[tuple[type[GaugeMetricFamily | CounterMetricFamily], str, str], ...] = (
+    (GaugeMetricFamily, names.DOCUMENTS, "Documents stored."),
+    (GaugeMetricFamily, names.PASSAGES, "Passages of the documents stored."),
+    (
+        GaugeMetricFamily,
+        names.INDEX_LAG,
+        "Collections with changes that questions do not find yet.",
+    ),
+    (GaugeMetricFamily, names.INDEX_SIZE, "Size of the search indexes on disk."),
+    (CounterMetricFamily, names.LOG_LINES_DROPPED, "Log lines that nobody took in time."),
+    (CounterMetricFamily, names.SPANS_DROPPED, "Spans that could not be exported in time."),
+)
+
+
+class Figures(Collector):
+    """The figures. One that nobody has said whom to ask for has no value."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._asked: dict[str, Callable[[], float]] = {}
+
+    def ask(self, name: str, figure: Callable[[], float]) -> None:
+        """Take what to ask for a figure, on a thread of its own.
+
+        Args:
+            name: of the metric, one of `names`.
+            figure: returns it; may raise an `AgentError` when it cannot be had.
+        """
+        self._asked[name] = figure
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        """Ask for every figure, for a scrape."""
+        for family_of, name, text in _FIGURES:
+            family = family_of(name, text)
+            figure = self._asked.get(name)
+            if figure is not None:
+                family.add_metric([], _or_nan(figure))
+            yield family
+
+
+def _or_nan(figure: Callable[[], float]) -> float:
+    """Make a figure that cannot be had one that is not known: the others are needed then."""
+    try:
+        return figure()
+    except AgentError:
+        return math.nan
