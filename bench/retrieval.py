@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, Any
 import tantivy
 
 from kotaemon_grpc.core.ask import Asking
+from kotaemon_grpc.core.caller import Caller
 from kotaemon_grpc.core.documents import DocumentHeader, Documents
-from kotaemon_grpc.core.model import Caller, Query, Question, Scope
+from kotaemon_grpc.core.model import Query, Question, Scope
 from kotaemon_grpc.core.paging import PageTokens
 from kotaemon_grpc.core.search import Searching
 from kotaemon_grpc.documents.parser import TextParser
