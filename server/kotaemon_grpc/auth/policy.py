@@ -106,23 +106,24 @@ class MethodPolicy:
     def caller(self, identity: Identity) -> Caller:
         """Return the caller with what it may see in a call of this method.
 
+        It is kept in `identity.callers`.
+
         Raises:
             PermissionDenied: no role of the caller allows the method.
         """
-        # Kept with the identity, which is itself forgotten when it or the policy changes.
-        caller = identity.callers.get(self._method)
-        if caller is None:
-            caller = identity.callers[self._method] = self._decide(identity)
-        return caller
-
-    def _decide(self, identity: Identity) -> Caller:
+        kept = identity.callers.get(self._method)
+        if kept is not None:
+            return kept
         granted = _role_names(identity, self._bindings) & self._allowing.keys()
         if not granted:
             raise PermissionDenied(self._method)
         collections = dict.fromkeys(
             pattern for name in sorted(granted) for pattern in self._allowing[name].collections
         )
-        return Caller(identity.principal, identity.tenant, tuple(collections))
+        caller = Caller(identity.principal, identity.tenant, tuple(collections))
+        # Kept with the identity, which is itself forgotten when it or the policy changes.
+        identity.callers[self._method] = caller
+        return caller
 
 
 def _role_names(identity: Identity, bindings: Sequence[Binding]) -> set[str]:

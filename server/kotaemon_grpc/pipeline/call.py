@@ -45,6 +45,7 @@ class Method:
         name: as `AskQuestion`.
         request: the full name of the type of its requests.
         read: makes a request of its bytes; raises `DecodeError`.
+        write: makes the bytes of a response.
         failure_message: makes the terminal event of a stream that fails, from the
             status and the event's place in the stream; None where the contract has none.
     """
@@ -55,6 +56,7 @@ class Method:
     server_streaming: bool
     request: str
     read: Callable[[bytes], Any]
+    write: Callable[[Any], bytes]
     failure_message: Callable[[status_pb2.Status, int], Message] | None = None
 
     @property
@@ -79,6 +81,9 @@ class Call:
         span: the span of a call that is sampled, else None; written by tracing.
         identity: who calls; None before that is known.
         caller: who calls and what it may see; None before that is known.
+        elapsed_s: how long it took; written at its end.
+        timer, task: what will interrupt it, and which task that is; None without a time limit
+            of ours.
         deadline_s: until when it may last, as `time.monotonic` counts.
         is_left: whether its client was found to be gone when it was written to.
         received, sent: messages so far.
@@ -104,6 +109,8 @@ class Call:
     writing_since_s: float = 0.0
     timer: asyncio.TimerHandle | None = None
     is_left: bool = False
+    elapsed_s: float = 0.0
+    task: asyncio.Task[None] | None = None
     _request_id: str = ""
     _interruption: AgentError | None = None
 
@@ -113,7 +120,6 @@ class Call:
         self.method = method
         self.servicer_context = servicer_context
         self.metadata: Mapping[str, str | bytes] = dict(METADATA.get(()) or ())
-        self._task = asyncio.current_task()
 
     @property
     def request_id(self) -> str:
@@ -121,11 +127,6 @@ class Call:
         if not self._request_id:
             self._request_id = _request_id(self.metadata.get(REQUEST_ID))
         return self._request_id
-
-    @property
-    def elapsed_s(self) -> float:
-        """The time since the call began."""
-        return time.monotonic() - self.started_s
 
     @property
     def principal(self) -> str:
@@ -152,7 +153,8 @@ class Call:
     @property
     def is_cancelled(self) -> bool:
         """Whether the task was told to stop: by core, or as the process ends."""
-        return self._task is not None and self._task.cancelling() > 0
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
 
     def forget_credentials(self) -> None:
         """Keep no more of the metadata than its end may need: a stream may last for hours."""
@@ -166,14 +168,14 @@ class Call:
     def interrupt(self, error: AgentError) -> None:
         """Stop the handler where it waits; the call ends with the error."""
         self._interruption = error
-        if self._task is not None:
-            self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()
 
     def interruption(self) -> AgentError | None:
         """Return what the handler was stopped with, once; what ends the call may wait again."""
         error, self._interruption = self._interruption, None
-        if error is not None and self._task is not None:
-            self._task.uncancel()
+        if error is not None and self.task is not None:
+            self.task.uncancel()
         return error
 
 

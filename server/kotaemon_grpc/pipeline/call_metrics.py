@@ -22,15 +22,17 @@ class CallMetrics:
 
     def observer(self, method: Method) -> _MethodObserver:
         """Resolve the labels of a method."""
-        if method.client_streaming or method.server_streaming:
-            return _StreamObserver(self._metrics, method)
-        return _UnaryObserver(self._metrics, method)
+        return _MethodObserver(self._metrics, method)
 
 
 class _MethodObserver:
     def __init__(self, metrics: Metrics, method: Method) -> None:
         self._metrics = metrics
         self._counts = metrics.calls.for_method(method.type, method.service, method.name)
+        self._is_stream = method.client_streaming or method.server_streaming
+        if self._is_stream:  # which may last for hours: its messages count as they come and go
+            self.on_received = self._count_received
+            self.on_sent = self._count_sent
 
     def on_start(self, _call: Call) -> None:
         self._counts.started += 1
@@ -42,24 +44,15 @@ class _MethodObserver:
         else:
             counts.fail(code.name)
             self._metrics.denied(call.reason)
-        seconds = call.elapsed_s
-        bucket = counts.took(seconds)
+        if not self._is_stream:
+            counts.received += call.received
+            counts.sent += call.sent
+        bucket = counts.took(call.elapsed_s)
         if call.span is not None:
-            self._metrics.calls.trace(counts, bucket, seconds, call.trace_id)
+            self._metrics.calls.trace(counts, bucket, call.elapsed_s, call.trace_id)
 
-
-class _StreamObserver(_MethodObserver):
-    """Counts messages as they come and go: a stream may last for hours."""
-
-    def on_received(self, _call: Call) -> None:
+    def _count_received(self, _call: Call) -> None:
         self._counts.received += 1
 
-    def on_sent(self, _call: Call) -> None:
+    def _count_sent(self, _call: Call) -> None:
         self._counts.sent += 1
-
-
-class _UnaryObserver(_MethodObserver):
-    def on_end(self, call: Call, code: grpc.StatusCode) -> None:
-        super().on_end(call, code)
-        self._counts.received += call.received
-        self._counts.sent += call.sent

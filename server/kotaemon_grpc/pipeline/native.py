@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kotaemon_grpc.pipeline.call import Call
     from kotaemon_grpc.pipeline.seam import Seam
 
-    Send = Callable[[bytes], Awaitable[None]]
+    Send = Callable[[Any], Awaitable[None]]
 
 
 def native_handlers(
@@ -48,40 +48,37 @@ def _wrapped(
         server_streaming=handler.response_streaming,
         request="request",
         read=handler.request_deserializer,
+        write=handler.response_serializer,
     )
     if method.server_streaming:
         respond = handler.stream_stream or handler.unary_stream
-        serve = seam.stream(method, _sending(respond, handler.response_serializer))
+        serve = seam.stream(method, _sending(respond))
     else:
         respond = handler.stream_unary or handler.unary_unary
-        serve = seam.unary(method, _returning(respond, handler.response_serializer))
+        serve = seam.unary(method, _returning(respond))
     return method, rpc_handler(method, serve)
 
 
-def _returning(
-    respond: Callable[..., Any], serialize: Callable[[Any], bytes]
-) -> Callable[[Any, Call], Awaitable[bytes]]:
-    async def handler(request: Any, call: Call) -> bytes:
-        context = NativeContext(call, request, None, serialize)
+def _returning(respond: Callable[..., Any]) -> Callable[[Any, Call], Awaitable[Any]]:
+    async def handler(request: Any, call: Call) -> Any:
+        context = NativeContext(call, request, None)
         response = await respond(request, context)
         context.raise_for_code()
-        return serialize(response)
+        return response
 
     return handler
 
 
-def _sending(
-    respond: Callable[..., Any], serialize: Callable[[Any], bytes]
-) -> Callable[[Any, Call, Send], Awaitable[None]]:
+def _sending(respond: Callable[..., Any]) -> Callable[[Any, Call, Send], Awaitable[None]]:
     async def handler(request: Any, call: Call, send: Send) -> None:
-        context = NativeContext(call, request, send, serialize)
+        context = NativeContext(call, request, send)
         responding = respond(request, context)
         if inspect.isawaitable(responding):  # it writes to the context
             await responding
         else:
             try:
                 async for response in responding:
-                    await send(serialize(response))
+                    await send(response)
             finally:
                 await responding.aclose()
         context.raise_for_code()
@@ -95,15 +92,12 @@ class NativeContext:
     Whatever is not defined here is core's own.
     """
 
-    def __init__(
-        self, call: Call, requests: Any, send: Send | None, serialize: Callable[[Any], bytes]
-    ) -> None:
+    def __init__(self, call: Call, requests: Any, send: Send | None) -> None:
         """Take the call, its requests, and what sends a response if there are several."""
         self._call = call
         self._context = call.servicer_context
         self._requests = requests
         self._send = send
-        self._serialize = serialize
         self._code: grpc.StatusCode = grpc.StatusCode.OK
         self._details = ""
         self._aborted: Aborted | None = None
@@ -119,7 +113,7 @@ class NativeContext:
         """Send a message to a client that takes a stream."""
         if self._send is None:
             raise TypeError("a method with one response returns it")
-        await self._send(self._serialize(response))
+        await self._send(response)
 
     def set_code(self, code: grpc.StatusCode) -> None:
         """Set the code that the call ends with when the handler returns."""

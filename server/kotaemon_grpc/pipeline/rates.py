@@ -38,7 +38,10 @@ class Rates:
         return self._admit
 
     def _admit(self, call: Call) -> None:
-        key = (call.tenant, call.principal)
+        identity = call.identity
+        if identity is None:
+            raise RuntimeError("the caller was not identified")
+        key = (identity.tenant, identity.principal)
         bucket = self._buckets.get(key)
         if bucket is None:
             if len(self._buckets) >= MAX_PRINCIPALS:

@@ -58,6 +58,7 @@ def service_handlers(
             server_streaming=descriptor.server_streaming,
             request=descriptor.input_type.full_name,
             read=GetMessageClass(descriptor.input_type).FromString,
+            write=GetMessageClass(descriptor.output_type).SerializeToString,
             failure_message=failure_messages.get(descriptor.name),
         )
         handler = getattr(servicer, _snake_case(descriptor.name))
@@ -85,20 +86,17 @@ def rpc_handler(method: Method, serve: Callable[..., Any]) -> grpc.RpcMethodHand
 
 def _returning(
     handler: Callable[[Any, Context], Awaitable[Message]],
-) -> Callable[[Any, Call], Awaitable[bytes]]:
-    async def respond(request: Any, call: Call) -> bytes:
-        return (await handler(request, call.context)).SerializeToString()
-
-    return respond
+) -> Callable[[Any, Call], Awaitable[Message]]:
+    return lambda request, call: handler(request, call.context)
 
 
 def _sending(
     handler: Callable[[Any, Context], AsyncGenerator[Message, None]],
-) -> Callable[[Any, Call, Callable[[bytes], Awaitable[None]]], Awaitable[None]]:
-    async def respond(request: Any, call: Call, send: Callable[[bytes], Awaitable[None]]) -> None:
+) -> Callable[[Any, Call, Callable[[Message], Awaitable[None]]], Awaitable[None]]:
+    async def respond(request: Any, call: Call, send: Callable[[Message], Awaitable[None]]) -> None:
         async with aclosing(handler(request, call.context)) as responses:
             async for response in responses:
-                await send(response.SerializeToString())
+                await send(response)
 
     return respond
 

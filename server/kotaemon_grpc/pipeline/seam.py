@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -49,7 +49,7 @@ class Seam:
         self._guards = guards
 
     def unary(
-        self, method: Method, handler: Callable[[Any, Call], Awaitable[bytes]]
+        self, method: Method, handler: Callable[[Any, Call], Awaitable[Any]]
     ) -> Callable[..., Any]:
         """Wrap a handler of a request, or of an iterator of them, that returns its response."""
         return _Unary(method, handler, self._stages, self._guards).serve
@@ -57,7 +57,7 @@ class Seam:
     def stream(
         self,
         method: Method,
-        handler: Callable[[Any, Call, Callable[[bytes], Awaitable[None]]], Awaitable[None]],
+        handler: Callable[[Any, Call, Callable[[Any], Awaitable[None]]], Awaitable[None]],
     ) -> Callable[..., Any]:
         """Wrap a handler that sends its responses, by the function that is its third argument."""
         return _Stream(method, handler, self._stages, self._guards).serve
@@ -74,6 +74,8 @@ class _Wrapper:
         guards: Sequence[Guard],
     ) -> None:
         self._method = method
+        self._streams_in = method.client_streaming
+        self._write = method.write
         self._handler = handler
         observers = [stage.observer(method) for stage in stages]
         hooks = [
@@ -84,26 +86,13 @@ class _Wrapper:
         self._on_failed, self._on_end = (tuple(reversed(each)) for each in ends)
         self._admissions = tuple(guard.admission(method) for guard in guards)
 
-    def _admit(self, call: Call) -> None:
-        for on_start in self._on_start:
-            on_start(call)
-        for admit in self._admissions:
-            admit(call)
+    async def _nothing_came(self) -> NoReturn:
+        """Refuse a call that ended without its message.
 
-    async def _request(self, call: Call) -> Any:
-        """Make what the handler takes: a message, or an iterator of them.
-
-        A single message is read here too. Core would read it before it calls us, and wait
-        for one that never comes until the client goes away.
+        So ends one whose client left at once, too: then core says so now.
         """
-        if self._method.client_streaming:
-            return self._messages(call)
-        request = await call.servicer_context.read()
-        if request is grpc.aio.EOF:
-            # So ends a call whose client left at once, too: then core says so now.
-            await asyncio.sleep(_LEAVING_S)
-            raise InvalidArgument(FieldViolation("", f"there is no {self._method.request}"))
-        return self._message(call, request)
+        await asyncio.sleep(_LEAVING_S)
+        raise InvalidArgument(FieldViolation("", f"there is no {self._method.request}"))
 
     async def _messages(self, call: Call) -> AsyncIterator[Any]:
         while True:
@@ -137,16 +126,14 @@ class _Wrapper:
             on_sent(call)
 
     def _end(self, call: Call, code: grpc.StatusCode) -> None:
-        self._tell(self._on_end, call, code)
-        # Its traceback refers to the call: together they would keep the request's bytes.
-        call.error = None
-
-    def _tell(self, hooks: Sequence[Callable[..., None]], *what: Any) -> None:
-        for hook in hooks:
+        call.elapsed_s = time.monotonic() - call.started_s
+        for on_end in self._on_end:
             try:
-                hook(*what)
+                on_end(call, code)
             except Exception:  # an observer's fault is none of the caller's
                 _LOGGER.exception("an observer failed at the end of a call")
+        # Its traceback refers to the call: together they would keep the request's bytes.
+        call.error = None
 
     def _failed(self, call: Call, error: BaseException) -> tuple[Ending | None, bytes]:
         """Tell the observers why a call ends.
@@ -175,19 +162,39 @@ class _Wrapper:
                 call.error = fault
                 ending, event = ending_of(fault, call), b""
         call.reason = ending.reason
-        self._tell(self._on_failed, call, ending.code)
+        for on_failed in self._on_failed:
+            try:
+                on_failed(call, ending.code)
+            except Exception:
+                _LOGGER.exception("an observer of failures failed")
         # Before the end is sent: the client may be gone by then, and nothing goes on after it.
         self._end(call, ending.code)
         return ending, event
 
 
 class _Unary(_Wrapper):
+    """Serves methods with one response."""
+
     async def serve(self, _requests: Any, servicer_context: grpc.aio.ServicerContext) -> bytes:
+        # Everything that can stand here does: a call of a function costs about as much as
+        # what most of these lines do.
         call = Call(self._method, servicer_context)
         try:
-            self._admit(call)
-            response: bytes = await self._handler(await self._request(call), call)
-            self._sent(call, response)
+            for on_start in self._on_start:
+                on_start(call)
+            for admit in self._admissions:
+                admit(call)
+            if self._streams_in:
+                request: Any = self._messages(call)
+            elif (message := await servicer_context.read()) is not grpc.aio.EOF:
+                request = self._message(call, message)
+            else:
+                await self._nothing_came()
+            response = self._write(await self._handler(request, call))
+            call.sent = 1
+            call.sent_bytes = len(response)
+            for on_sent in self._on_sent:
+                on_sent(call)
         except BaseException as error:
             ending, _ = self._failed(call, error)
             if ending is not None:
@@ -201,17 +208,29 @@ class _Unary(_Wrapper):
 
 
 class _Stream(_Wrapper):
+    """Serves methods with any number of responses."""
+
     async def serve(self, _requests: Any, servicer_context: grpc.aio.ServicerContext) -> None:
         call = Call(self._method, servicer_context)
 
-        async def send(response: bytes) -> None:
-            await _write(call, response)
-            self._sent(call, response)
+        async def send(response: Any) -> None:
+            message = self._write(response)
+            await _send(call, message)
+            self._sent(call, message)
 
         try:
-            self._admit(call)
+            for on_start in self._on_start:
+                on_start(call)
+            for admit in self._admissions:
+                admit(call)
             call.forget_credentials()
-            await self._handler(await self._request(call), call, send)
+            if self._streams_in:
+                request: Any = self._messages(call)
+            elif (message := await servicer_context.read()) is not grpc.aio.EOF:
+                request = self._message(call, message)
+            else:
+                await self._nothing_came()
+            await self._handler(request, call, send)
         except BaseException as error:
             ending, event = self._failed(call, error)
             if event:
@@ -225,7 +244,7 @@ class _Stream(_Wrapper):
         self._end(call, grpc.StatusCode.OK)
 
 
-async def _write(call: Call, message: bytes) -> None:
+async def _send(call: Call, message: bytes) -> None:
     call.writing_since_s = time.monotonic()
     try:
         await call.servicer_context.write(message)
@@ -238,7 +257,7 @@ async def _write(call: Call, message: bytes) -> None:
 async def _send_last(call: Call, event: bytes) -> None:
     """Send the terminal event, if the client takes it in time."""
     try:
-        await _write(call, event)
+        await _send(call, event)
     except asyncio.CancelledError:
         if call.interruption() is None:  # not our own: the client has gone
             raise
@@ -262,8 +281,9 @@ async def _abort(call: Call, ending: Ending) -> None:
 def _code_of_interruption(error: BaseException, call: Call) -> grpc.StatusCode:
     if isinstance(error, asyncio.CancelledError):
         remaining_s = call.servicer_context.time_remaining()
+        taken_s = time.monotonic() - call.started_s
         # The client's own clock runs out first: its header is a percent too long at the
         # most, as core rounds it up to three digits, and was on its way before it counted.
-        if remaining_s is not None and remaining_s <= _LATE_S + 0.01 * call.elapsed_s:
+        if remaining_s is not None and remaining_s <= _LATE_S + 0.01 * taken_s:
             return grpc.StatusCode.DEADLINE_EXCEEDED
     return grpc.StatusCode.CANCELLED

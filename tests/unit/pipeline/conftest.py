@@ -370,7 +370,13 @@ def beginning(offline: Callable[..., Offline]) -> Callable[..., Call]:
     ) -> Call:
         service, _, name = path.partition("/")
         method = Method(
-            service, name, client_streaming=False, server_streaming=False, request="x", read=bytes
+            service,
+            name,
+            client_streaming=False,
+            server_streaming=False,
+            request="x",
+            read=bytes,
+            write=bytes,
         )
         token = METADATA.set(metadata)
         try:

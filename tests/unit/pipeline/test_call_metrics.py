@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -11,7 +12,9 @@ from kotaemon_grpc.pipeline.call import Call, Method
 from kotaemon_grpc.pipeline.call_metrics import CallMetrics
 from kotaemon_grpc.telemetry.metrics import Metrics
 
-METHOD = Method("a.B", "C", client_streaming=True, server_streaming=True, request="a.R", read=bytes)
+METHOD = Method(
+    "a.B", "C", client_streaming=True, server_streaming=True, request="a.R", read=bytes, write=bytes
+)
 LABELS = {"grpc_type": "bidi_stream", "grpc_service": "a.B", "grpc_method": "C"}
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 
@@ -47,7 +50,7 @@ async def test_a_call_and_its_messages_are_counted_as_they_come(
     observer.on_sent(call)
     assert (count("msg_received_total"), count("msg_sent_total")) == (1, 2)
     assert count("handled_total", grpc_code="OK") == 0
-    call.started_s -= 3
+    call.elapsed_s = 3
     observer.on_end(call, grpc.StatusCode.OK)
     assert count("handled_total", grpc_code="OK") == 1
     assert count("handling_seconds_bucket", le="2.5") == 0
@@ -85,3 +88,17 @@ async def test_a_call_that_is_sampled_gives_its_trace_as_an_example(
     call.span = object() if is_sampled else None
     observer.on_end(call, grpc.StatusCode.OK)
     assert (TRACE_ID in openmetrics.generate_latest(registry).decode()) == is_sampled
+
+
+async def test_the_messages_of_a_unary_call_are_counted_at_its_end(
+    registry: CollectorRegistry,
+) -> None:
+    method = replace(METHOD, client_streaming=False, server_streaming=False)
+    call = Call(method, ServicerContext())
+    observer: Any = CallMetrics(Metrics(registry)).observer(method)
+    observer.on_start(call)
+    call.received, call.sent = 1, 1
+    observer.on_end(call, grpc.StatusCode.OK)
+    labels = {**LABELS, "grpc_type": "unary"}
+    assert registry.get_sample_value("grpc_server_msg_received_total", labels) == 1
+    assert registry.get_sample_value("grpc_server_msg_sent_total", labels) == 1
