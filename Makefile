@@ -37,8 +37,8 @@ setup: .venv/.installed ## make the virtual environment, locked
 serve: setup ## start the server with the project's documentation as its sample corpus
 	$(BIN)/kotaemon-grpc serve $(SAMPLE:%=--import %) $(ARGS)
 
-ask: setup ## ask the running server: make ask Q="who may call the server?"
-	@test -n "$(Q)" || { echo 'usage: make ask Q="who may call the server?"' >&2; exit 2; }
+ask: setup ## ask the running server: make ask Q="Which port serves the metrics?"
+	@test -n "$(Q)" || { echo 'usage: make ask Q="Which port serves the metrics?"' >&2; exit 2; }
 	@$(BIN)/kotaemon-grpc ask "$(Q)" $(ARGS)
 
 test: setup ## run the tests

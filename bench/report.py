@@ -6,21 +6,21 @@ import json
 import statistics
 from typing import TYPE_CHECKING
 
+from comparison import LEAST_BARE_PER_S
 from peers.tokens import COALESCED, PER_TOKEN
-from rounds import LEAST_BARE_PER_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from comparison import Comparison
     from overload import Load
-    from rounds import Comparison
     from streams import Flow
 
 OTHERS = ("bare", "assembled", "rest", "rest_asgi")
 
 
 def calls_table(comparison: Comparison) -> Iterator[str]:
-    """Say what each peer did; columns are the medians of all rounds."""
+    """Say what each peer did; columns are the medians of the rounds that count."""
     yield "| AskQuestion | calls/s | of bare | p50 ms | p99 ms | load's core busy | server's |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     for peer in sorted(comparison.rounds[0], key=lambda each: -comparison.median(each, "per_s")):
@@ -39,9 +39,9 @@ def calls_table(comparison: Comparison) -> Iterator[str]:
         f"others in {rounds - undisturbed}, and the bare handler did less than "
         f"{LEAST_BARE_PER_S:,}/s in others."
     )
-    if not comparison.counted:
+    if comparison.is_provisional:
         which = "the rounds that were not disturbed" if undisturbed else "all rounds"
-        yield f"As none counts, the ratios are the medians of {which}, and provisional."
+        yield f"As none counts, these are the medians of {which}, and provisional."
 
 
 def streams_table(flows: Sequence[Mapping[str, Flow]]) -> Iterator[str]:
@@ -85,7 +85,7 @@ def figures(
     flows: Sequence[Mapping[str, Flow]],
     idle_kib: Mapping[str, float],
     loads: Sequence[Load],
-) -> dict[str, float | None]:
+) -> dict[str, float | bool | None]:
     """Return the figures by name; None for what was not measured."""
     peak = max((each.goodput_per_s for each in loads), default=0.0)
     last = loads[-1] if loads else None
@@ -105,13 +105,16 @@ def figures(
         "rounds": len(comparison.rounds),
         "counted_rounds": len(comparison.counted),
         "undisturbed_rounds": len(comparison.undisturbed),
+        "provisional": comparison.is_provisional,
         **{f"{peer}_per_s": comparison.median(peer, "per_s") for peer in comparison.rounds[0]},
         "refused_at_4x": last.refused if last else None,
         "late_at_4x": last.late if last else None,
     }
 
 
-def as_json(found: Mapping[str, float | None]) -> str:
+def as_json(found: Mapping[str, float | bool | None]) -> str:
     """Make one line of figures."""
-    rounded = {name: each if each is None else round(each, 3) for name, each in found.items()}
+    rounded = {
+        name: round(each, 3) if isinstance(each, float) else each for name, each in found.items()
+    }
     return json.dumps(rounded)

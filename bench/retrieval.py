@@ -29,6 +29,7 @@ import tantivy
 
 from kotaemon_grpc.core.ask import Asking
 from kotaemon_grpc.core.caller import Caller
+from kotaemon_grpc.core.context import Context
 from kotaemon_grpc.core.documents import DocumentHeader, Documents
 from kotaemon_grpc.core.model import Query, Question, Scope
 from kotaemon_grpc.core.paging import PageTokens
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
 CALLER = Caller("bench", "bench")
+CONTEXT = Context(CALLER)
 SCOPE = Scope(CALLER.tenant, "bench")
 CONCURRENT_IMPORTS = 32
 MANY_CHUNKS = 50_000
@@ -114,12 +116,12 @@ class Bench:
 
     async def search(self, text: str) -> list[str]:
         """Return the ids of the documents of the passages found, best first, each once."""
-        page = await self._searching.search(SCOPE, Query(text))
+        page = await self._searching.search(SCOPE, Query(text), CONTEXT)
         return list(dict.fromkeys(hit.document.id for hit in page.items))
 
     async def answer(self, text: str) -> str:
         """Return the text of an answer."""
-        dialogue = await self._asking.open(CALLER)
+        dialogue = await self._asking.open(CONTEXT)
         return (await dialogue.answer(Question(text, SCOPE))).text
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import statistics
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import load
 import preflight
 import question
+from comparison import Comparison
 from peers.host import SAMPLED
 from process import Process
 
@@ -22,57 +21,8 @@ if TYPE_CHECKING:
     from material import Material
 
 PEERS = ("bare", "assembled", "rest", "rest_asgi", "hardened")
-LEAST_SERVER_BUSY = 0.85
-"""A server that is asked for all it can do and has less of its core shared it with others."""
 _OVER_HTTP = ("rest", "rest_asgi")
 _SERVICE_NAMES = {"hardened": "kotaemon-grpc"}  # others are called as peers are
-LEAST_BARE_PER_S = 4000
-"""A round in which the bare handler does less says little: the machine was busy, or is slow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What the rounds gave.
-
-    Args:
-        rounds: by peer its rate, for each round.
-    """
-
-    rounds: Sequence[Mapping[str, Rate]]
-
-    @property
-    def undisturbed(self) -> Sequence[Mapping[str, Rate]]:
-        """The rounds in which every server had its core to itself."""
-        return [
-            each
-            for each in self.rounds
-            if all(rate.server_busy >= LEAST_SERVER_BUSY for rate in each.values())
-        ]
-
-    @property
-    def counted(self) -> Sequence[Mapping[str, Rate]]:
-        """Those of them in which the bare handler was fast enough."""
-        return [
-            each
-            for each in self.undisturbed
-            if "bare" in each and each["bare"].per_s >= LEAST_BARE_PER_S
-        ]
-
-    def ratio(self, peer: str, other: str) -> float | None:
-        """Return the median of the ratios within a round; None if one of the two was left out.
-
-        It is of the rounds that count; if none does, of those that were not disturbed; if
-        there are none either, of all.
-        """
-        best = self.counted or self.undisturbed or self.rounds
-        rounds = [each for each in best if {peer, other} <= each.keys()]
-        if not rounds:
-            return None
-        return statistics.median(each[peer].per_s / each[other].per_s for each in rounds)
-
-    def median(self, peer: str, figure: str) -> float:
-        """Return the median over all rounds of a figure, as `per_s`."""
-        return statistics.median(getattr(each[peer], figure) for each in self.rounds)
 
 
 async def compare(

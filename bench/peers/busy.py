@@ -46,7 +46,7 @@ def _services(metrics: Metrics) -> list[Service]:
         max_waiting=limits.max_waiting,
         max_wait_s=limits.max_wait_s,
         clock=time.monotonic,
-        on_shed=metrics.shed,
+        on_shed=metrics.count_shed,
     )
     engine = BoundedEngine(SlowEngine(), admission)
     return [hardened.service(AgentService(hardened.asking(engine, metrics)))]

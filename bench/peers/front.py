@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
@@ -14,13 +13,12 @@ import material
 from kotaemon_grpc.app.access import Access, policy_of
 from kotaemon_grpc.app.front import bind_all
 from kotaemon_grpc.app.seams import Seams
+from kotaemon_grpc.app.serving import tracing_of
 from kotaemon_grpc.config import Config
 from kotaemon_grpc.telemetry.log_stream import LogStream
 from kotaemon_grpc.telemetry.logs import configure
 from kotaemon_grpc.telemetry.loop_lag import watch_loop_lag
 from kotaemon_grpc.telemetry.metrics import Metrics
-from kotaemon_grpc.telemetry.otlp import Receiver, open_exporter
-from kotaemon_grpc.telemetry.tracing import Tracing
 from kotaemon_grpc.transport.health import HealthReporter
 from peers import host
 from peers.host import SAMPLED
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
 
     from kotaemon_grpc.app.backend import Service
     from peers.host import Setting
-
-_FLUSH_S = 5.0
 
 
 def config(setting: Setting) -> Config:
@@ -72,20 +68,16 @@ async def serve(setting: Setting, services: Callable[[Metrics], Sequence[Service
         stream = opened.enter_context(LogStream(descriptor))
         logger = configure("info", "json", stream)
         metrics = Metrics(CollectorRegistry())
-        metrics.observe_log(lambda: stream.dropped)
+        metrics.ask_log(lambda: stream.dropped)
         access = Access(settings, lambda _kind, _name, _ok: None)
         await access.load()
-        exporter = open_exporter(
-            Receiver(setting.otlp, insecure=True), version="bench", instance=socket.gethostname()
-        )
-        opened.push_async_callback(exporter.shutdown, _FLUSH_S)
-        tracing = Tracing(
-            exporter,
-            sample_ratio=settings.traces.sample_ratio,
-            follow_parent=settings.traces.follow_parent,
-        )
         seams = Seams(
-            settings, policy_of(settings), access, metrics=metrics, tracing=tracing, logger=logger
+            settings,
+            policy_of(settings),
+            access,
+            metrics=metrics,
+            tracing=tracing_of(settings, opened, metrics),
+            logger=logger,
         )
         (listening,) = await bind_all(
             settings,

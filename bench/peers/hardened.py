@@ -66,13 +66,13 @@ def asking(engine: AnswerEngine, metrics: Metrics) -> Asking:
         history_turns=10,
         clock=lambda: datetime.now(UTC),
         new_id=lambda: uuid.uuid4().hex,
-        on_answer=lambda answer: metrics.answered(answer.finish_reason),
+        on_answer=lambda answer: metrics.count_answer(answer.finish_reason),
     )
 
 
 def service(servicer: agent.AgentService) -> Service:
     """Name a servicer."""
-    return Service(agent.SERVICE.full_name, servicer, agent.FAILURE_MESSAGES)
+    return Service(agent.SERVICE.full_name, agent.SERVICE, servicer, agent.FAILURE_MESSAGES)
 
 
 async def serve(setting: Setting) -> None:

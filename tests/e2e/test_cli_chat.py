@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
 import subprocess
 import sys
-import termios
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -57,15 +55,19 @@ class Terminal:
 
 @contextmanager
 def on_terminal(*arguments: str) -> Iterator[Terminal]:
-    program = "from kotaemon_grpc.cli import main; main()"
+    # Ctrl-C is a signal only on the terminal that controls the process. It takes control of it
+    # itself: what runs between fork and exec meets the handlers of gRPC's threads here.
+    program = (
+        "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "from kotaemon_grpc.cli import main; main()"
+    )
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", program, *arguments],
         stdin=slave,
         stdout=slave,
         stderr=slave,
-        # Ctrl-C is a signal only on the terminal that controls the process.
-        preexec_fn=lambda: _control(slave),  # noqa: PLW1509 - no thread of ours holds a lock
+        start_new_session=True,
     )
     os.close(slave)
     try:
@@ -74,12 +76,6 @@ def on_terminal(*arguments: str) -> Iterator[Terminal]:
         process.kill()
         process.wait()
         os.close(master)
-
-
-def _control(terminal: int) -> None:
-    """What `login_tty(3)` does that matters here."""
-    os.setsid()
-    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
 
 def test_chat_answers_each_line_with_the_earlier_ones_in_mind(

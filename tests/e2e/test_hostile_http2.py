@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from kotaemon_grpc.pb.v2 import agent_pb2 as pb
+from kotaemon_grpc.pb.v2 import agent_pb2_grpc as stubs
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113, section 3.4
 DATA, HEADERS, SETTINGS = 0, 1, 4  # RFC 9113, section 6
+GOAWAY = bytes([7, 0, 0, 0, 0, 0])  # its kind, no flags, no stream
 END_OF_STREAM, END_OF_HEADERS, END_OF_BOTH = 0x1, 0x4, 0x5  # flags
 INITIAL_WINDOW_SIZE = 0x4  # RFC 9113, section 6.5.2
 
@@ -82,3 +88,33 @@ async def test_a_watch_that_takes_nothing_holds_up_no_check_and_no_stop(
             status = await health_of(server.health_address)
             assert status == health_pb2.HealthCheckResponse.SERVING
         assert server.stop() == 0
+
+
+async def test_when_one_listener_ends_by_itself_so_do_the_others_and_it_is_told(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text('[[server.listeners]]\nlisten = "127.0.0.1:0"\n')
+    server = start("--insecure", f"--config={settings}")
+    (other,) = server.lines[-1]["further_addresses"]
+    async with grpc.aio.secure_channel(other, server.tls.credentials()) as channel:
+        chat = stubs.AgentServiceStub(channel).ChatStream()
+        await chat.write(pb.ChatStreamRequest(message=pb.ChatMessage(question="anything?")))
+        while (await chat.read()).WhichOneof("event") != "turn_completed":
+            pass
+        with connect(server.address) as raw:
+            block = request_to(b"/a/\xff")
+            raw.sendall(
+                PREFACE + frame(SETTINGS, 0, 0, b"") + frame(HEADERS, END_OF_BOTH, 1, block)
+            )
+            wait_for(raw, GOAWAY)  # the listener ends when its connections have
+        assert await chat.code() is not grpc.StatusCode.OK
+        assert await asyncio.to_thread(server.wait) == 1
+    assert server.errors == [
+        "error: the gRPC listener has ended by itself; start the server again\n"
+    ]
+    told = [line["event"] for line in server.lines]
+    assert told[told.index("server.failed") :] == ["server.failed", "call"]
+    (failed,) = [line for line in server.lines if line["event"] == "server.failed"]
+    types = [each["type"] for each in failed["exception"]]
+    assert types == ["kotaemon_grpc.core.errors.OperatorError", "builtins.UnicodeDecodeError"]

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pytest
 from click.testing import CliRunner
 
@@ -20,6 +21,8 @@ from kotaemon_grpc.client import ExhaustedError, InvalidArgumentError
 from kotaemon_grpc.core.model import DEFAULT_TENANT, ImportOutcome, Scope
 from kotaemon_grpc.documents.local_import import import_paths
 from kotaemon_grpc.documents.walk import FoundFile, find_documents
+from kotaemon_grpc.pb.v2 import agent_pb2 as pb
+from kotaemon_grpc.pb.v2 import agent_pb2_grpc as stubs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -369,3 +372,25 @@ def test_sixty_megabytes_of_text_import_and_are_found(
     answer = command("ask", "What is the secret ingredient of the chowder?", *serving.flags)
     assert answer.returncode == 0
     assert "quangleberry" in answer.stdout
+
+
+def test_half_of_a_document_is_not_taken_for_the_whole(start: Callable[..., Any]) -> None:
+    """Core ends a stream with a message that is too large as if the client had ended it."""
+    serving = start()
+    parent = "collections/halves"
+
+    def halves(number: int) -> Iterator[pb.ImportDocumentRequest]:
+        header = pb.ImportDocumentHeader(parent=parent, document_id=f"d{number}")
+        yield pb.ImportDocumentRequest(header=header)
+        yield pb.ImportDocumentRequest(chunk=b"the first half. ")
+        yield pb.ImportDocumentRequest(chunk=b"x" * 5 * MIB)
+
+    with grpc.secure_channel(serving.address, serving.tls.credentials()) as channel:
+        documents = stubs.DocumentServiceStub(channel)
+        for number in range(25):  # it was stored about once in ten times
+            with pytest.raises(grpc.RpcError) as refused:
+                documents.ImportDocument(halves(number), timeout=60)
+            assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        with pytest.raises(grpc.RpcError) as nothing:
+            documents.ListDocuments(pb.ListDocumentsRequest(parent=parent), timeout=60)
+        assert nothing.value.code() is grpc.StatusCode.NOT_FOUND

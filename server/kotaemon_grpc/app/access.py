@@ -11,10 +11,11 @@ from kotaemon_grpc.app.catalog import methods
 from kotaemon_grpc.auth.api_keys import ApiKeyVerifier
 from kotaemon_grpc.auth.authenticator import Authenticator
 from kotaemon_grpc.auth.certificate import CertificateRule, CertificateVerifier
-from kotaemon_grpc.auth.identity import ANONYMOUS, API_KEY, JWT, NONE
+from kotaemon_grpc.auth.identity import ANONYMOUS, NONE
 from kotaemon_grpc.auth.jwks import KeySet
 from kotaemon_grpc.auth.jwt import Issuer, TokenVerifier
 from kotaemon_grpc.auth.policy import Binding, Policy, Role
+from kotaemon_grpc.auth.reload import nobody
 from kotaemon_grpc.core.errors import OperatorError
 from kotaemon_grpc.telemetry import names
 from kotaemon_grpc.transport.pki import DEVELOPER_SPIFFE_ID
@@ -48,7 +49,8 @@ def policy_of(config: Config) -> Policy:
     bindings = [
         Binding(each.principals, each.roles, each.tenants) for each in config.policy.bindings
     ]
-    if config.tls.is_development:
+    # Every installation makes that name: it means something with our own CA alone.
+    if config.tls.is_development and not any(each.client_ca for each in config.server.listeners):
         bindings.append(Binding((DEVELOPER_SPIFFE_ID,), (_ADMIN,)))
     if config.server.insecure:
         bindings.append(Binding((ANONYMOUS,), (_ADMIN,)))
@@ -126,24 +128,30 @@ class Access:
             for source in self.sources:
                 running.create_task(source.refresh_forever())
 
-    def authenticator(self, credentials: Sequence[str], min_tls: str) -> Authenticator:
+    def authenticator(
+        self,
+        credentials: Sequence[str],
+        min_tls: str,
+        on_verified: Callable[[str, str], object] = nobody,
+    ) -> Authenticator:
         """Make what finds out who calls, for a listener that takes these credentials.
+
+        Args:
+            credentials: what it takes.
+            min_tls: the least version of TLS, "1.2" or "1.3".
+            on_verified: told, of each caller that was not known and now is, the version
+                of TLS and the group of the key exchange.
 
         Raises:
             OperatorError: what verifies them is not set.
         """
-        for kind, verifier, setting in (
-            (JWT, self._tokens, "identity.issuers"),
-            (API_KEY, self._api_keys, "identity.api_keys_file"),
-        ):
-            if verifier is None and any(kind in each.split("+") for each in credentials):
-                raise OperatorError(f'"{setting}" is not set, and a listener accepts "{kind}"')
         authenticator = Authenticator(
             accepts=frozenset(credentials),
             certificates=self._certificates,
             tokens=self._tokens,
             api_keys=self._api_keys,
             min_tls=min_tls,
+            on_verified=on_verified,
             max_cached=self._max_cached,
         )
         self._authenticators.append(authenticator)

@@ -6,12 +6,13 @@ import asyncio
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from kotaemon_grpc.api import v1
 from kotaemon_grpc.api.v2 import agent, conversation, document, retrieval
+from kotaemon_grpc.app.catalog import DESCRIPTORS
 from kotaemon_grpc.core.ask import Asking
 from kotaemon_grpc.core.converse import Conversing
 from kotaemon_grpc.core.documents import Documents
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AsyncExitStack
 
+    from google.protobuf.descriptor import ServiceDescriptor
     from google.protobuf.message import Message
     from google.rpc import status_pb2
     from structlog.typing import FilteringBoundLogger
@@ -48,11 +50,21 @@ _ANSWERERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A servicer, under the name it is served by."""
+    """A servicer, under the name it is served by.
+
+    Args:
+        name: the full name, which need not be that of the descriptor.
+        descriptor: what the servicer implements.
+        servicer: has a coroutine for each method of the descriptor.
+        failure_messages: by method name, what makes the terminal event of its stream.
+    """
 
     name: str
+    descriptor: ServiceDescriptor
     servicer: object
-    failure_messages: Mapping[str, Callable[[status_pb2.Status, int], Message]]
+    failure_messages: Mapping[str, Callable[[status_pb2.Status, int], Message]] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +96,10 @@ async def open_backend(
     opened.push_async_callback(asyncio.to_thread, store.close)
     if store.rebuilt_indexes:
         log.info(names.EVENT_INDEX_REBUILT, **{names.KEY_COUNT: store.rebuilt_indexes})
-    metrics.observe_store(
+    metrics.ask_store(
         documents=store.document_count, passages=store.passage_count, index_lag=store.index_lag
     )
-    metrics.observe_index_size(store.index_size_bytes)
+    metrics.ask_index_size(store.index_size_bytes)
     engine_metrics = metrics.for_engine(ENGINE)
     places = {
         ENGINE: _admission(config, config.limits.engine_places, engine_metrics, metrics),
@@ -129,7 +141,7 @@ def _admission(
         max_waiting=config.limits.max_waiting,
         max_wait_s=config.limits.max_wait_s,
         clock=time.monotonic,
-        on_shed=metrics.shed,
+        on_shed=metrics.count_shed,
     )
     engine_metrics.ask_load(lambda: admission.in_flight, lambda: admission.waiting)
     return admission
@@ -153,18 +165,21 @@ def _services(
         history_turns=config.conversations.history_turns,
         clock=_now,
         new_id=_new_id,
-        on_answer=lambda answer: metrics.answered(answer.finish_reason),
+        on_answer=lambda answer: metrics.count_answer(answer.finish_reason),
     )
     conversing = Conversing(conversations=store.conversations, tokens=tokens, new_id=_new_id)
     searching = Searching(retriever=retriever, documents=store.documents, tokens=tokens)
-    first = v1.AgentService(asking)
-    return (
-        Service(v1.SERVICE.full_name, first, {}),
-        Service(v1.UNVERSIONED_NAME, first, {}),
-        Service(agent.SERVICE.full_name, agent.AgentService(asking), agent.FAILURE_MESSAGES),
-        Service(conversation.SERVICE.full_name, conversation.ConversationService(conversing), {}),
-        Service(retrieval.SERVICE.full_name, retrieval.RetrievalService(searching), {}),
-        Service(document.SERVICE.full_name, document.DocumentService(documents), {}),
+    servicers: dict[ServiceDescriptor, object] = {
+        v1.SERVICE: v1.AgentService(asking),
+        agent.SERVICE: agent.AgentService(asking),
+        conversation.SERVICE: conversation.ConversationService(conversing),
+        retrieval.SERVICE: retrieval.RetrievalService(searching),
+        document.SERVICE: document.DocumentService(documents),
+    }
+    failure_messages = {agent.SERVICE: agent.FAILURE_MESSAGES}
+    return tuple(
+        Service(name, descriptor, servicers[descriptor], failure_messages.get(descriptor, {}))
+        for name, descriptor in DESCRIPTORS.items()
     )
 
 

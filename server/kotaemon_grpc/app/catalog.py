@@ -1,4 +1,4 @@
-"""The services that can be served, and the full names of their methods."""
+"""The services that are served, and the full names of their methods."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DESCRIPTORS: dict[str, ServiceDescriptor] = {
         for module in (agent, conversation, document, retrieval)
     },
 }
-"""By the full names under which they are served."""
+"""By the full names under which they are served: of these the backend makes its services."""
 
 
 def methods() -> frozenset[str]:

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from kotaemon_grpc.app.certificates import certificate_section
 from kotaemon_grpc.core.errors import AgentError
-from kotaemon_grpc.transport.operations_certificates import certificate_section
-from kotaemon_grpc.transport.operations_page import Facts, Row, Section, State
+from kotaemon_grpc.transport.operations import Facts, Row, Section, State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from cryptography import x509
@@ -22,17 +22,16 @@ if TYPE_CHECKING:
     from kotaemon_grpc.app.backend import Backend
     from kotaemon_grpc.app.front import Listening
     from kotaemon_grpc.config import Config
+    from kotaemon_grpc.config.fields import Section as Settings
 
-_LIMITS = {
-    "default_deadline_s": "Deadline of a call without one",
-    "max_deadline_s": "Longest deadline",
-    "max_stream_s": "Longest stream",
-    "stream_idle_s": "Longest silence in a stream",
-    "slow_reader_s": "Longest wait for a reader",
-    "calls_per_second": "Calls a second of one principal",
-    "max_waiting": "Calls that may wait for a place",
-    "max_wait_s": "Longest wait for a place",
-}
+_SERVER_LIMITS = (
+    "max_message_bytes",
+    "max_metadata_bytes",
+    "max_concurrent_streams",
+    "max_connections",
+)
+_UNITS = {"_s": " s", "_bytes": " bytes"}
+_ANY_NUMBER_AT_0 = "calls_per_second"
 
 
 class ServerFacts:
@@ -82,22 +81,27 @@ class ServerFacts:
         return certificate_section(files, datetime.now(UTC))
 
     def _limits(self) -> Section:
-        limits = self._config.limits
-        rows = [Row((text, _figure(getattr(limits, key), key))) for key, text in _LIMITS.items()]
-        server = self._config.server
-        rows += [
-            Row(("Largest message", f"{server.max_message_bytes} bytes")),
-            Row(("Most metadata of a call", f"{server.max_metadata_bytes} bytes")),
-            Row(("Calls that a connection may have open", str(server.max_concurrent_streams))),
-            Row(("Connections that a listener may have open", str(server.max_connections))),
-        ]
-        return Section("Limits", ("Limit", "Value"), tuple(rows))
+        limits, server = self._config.limits, self._config.server
+        rows = (
+            *_settings("limits", limits, type(limits).model_fields),
+            *_settings("server", server, _SERVER_LIMITS),
+        )
+        return Section("Limits", ("Setting", "Value", "Meaning"), rows)
 
 
-def _figure(value: float, key: str) -> str:
-    if not value:
-        return "none"
-    return f"{value:g} s" if key.endswith("_s") else f"{value:g}"
+def _settings(name: str, section: Settings, keys: Iterable[str]) -> Iterator[Row]:
+    """Make the rows of some settings of a section."""
+    fields = type(section).model_fields
+    for key in keys:
+        value = _figure(key, getattr(section, key))
+        yield Row((f"{name}.{key}", value, fields[key].description or ""))
+
+
+def _figure(key: str, value: float) -> str:
+    if key == _ANY_NUMBER_AT_0 and not value:
+        return "any number"
+    unit = next((unit for end, unit in _UNITS.items() if key.endswith(end)), "")
+    return f"{value:.10g}{unit}"
 
 
 def _places(backend: Backend) -> Section:

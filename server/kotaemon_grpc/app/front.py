@@ -13,7 +13,6 @@ import grpc
 
 from kotaemon_grpc.api import v1
 from kotaemon_grpc.app.access import NO_CREDENTIALS
-from kotaemon_grpc.app.catalog import DESCRIPTORS
 from kotaemon_grpc.config.listeners import asks_for_certificates
 from kotaemon_grpc.pipeline.dispatch import Dispatcher
 from kotaemon_grpc.pipeline.native import native_handlers
@@ -132,6 +131,10 @@ def _server(
                 max_concurrent_streams=config.server.max_concurrent_streams,
                 max_connections=config.server.max_connections,
                 max_metadata_bytes=config.server.max_metadata_bytes,
+                max_idle_s=config.server.max_connection_idle_s,
+                max_age_s=config.server.max_connection_age_s,
+                # So long may a call last that begins as its connection is asked to go.
+                max_age_grace_s=config.limits.max_stream_s,
             )
         )
     )
@@ -139,7 +142,7 @@ def _server(
     for service in services:
         handlers |= service_handlers(
             seam,
-            DESCRIPTORS[service.name],
+            service.descriptor,
             service.servicer,
             failure_messages=service.failure_messages,
             name=service.name,

@@ -45,7 +45,7 @@ class Seams:
     ) -> None:
         """Make what all listeners share."""
         self._access = access
-        self._on_verified = metrics.verified
+        self._on_verified = metrics.count_verified
         self._stages: list[Stage] = [
             CallTracing(tracing),
             CallMetrics(metrics),
@@ -71,18 +71,20 @@ class Seams:
             self._behind_identity.append(
                 Rates(
                     limits.calls_per_second,
-                    on_refused=lambda: metrics.shed(names.SHED_RATE_LIMITED),
+                    on_refused=lambda: metrics.count_shed(names.SHED_RATE_LIMITED),
                 )
             )
 
     def seam_for(self, plan: Plan) -> Seam:
         """Make the seam of a listener, with what finds out who calls there."""
-        authenticator = self._access.authenticator(plan.credentials, plan.min_tls)
+        authenticator = self._access.authenticator(
+            plan.credentials, plan.min_tls, self._on_verified
+        )
         return Seam(
             self._stages,
             [
                 self._deadlines,
-                Identification(authenticator, self._on_verified),
+                Identification(authenticator),
                 *self._behind_identity,
             ],
         )

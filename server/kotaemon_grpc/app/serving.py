@@ -15,6 +15,7 @@ from kotaemon_grpc.app.backend import open_backend
 from kotaemon_grpc.app.facts import ServerFacts
 from kotaemon_grpc.app.front import bind_all
 from kotaemon_grpc.app.seams import Seams
+from kotaemon_grpc.app.upkeep import import_at_start, purge_hourly, until_ended
 from kotaemon_grpc.core.errors import OperatorError
 from kotaemon_grpc.telemetry import names
 from kotaemon_grpc.telemetry.loop_lag import watch_loop_lag
@@ -23,10 +24,8 @@ from kotaemon_grpc.telemetry.otlp import Receiver, open_exporter
 from kotaemon_grpc.telemetry.tracing import Tracing
 from kotaemon_grpc.transport.certificate import load_all
 from kotaemon_grpc.transport.health import HealthReporter, HealthServer
-from kotaemon_grpc.transport.operations import Operations
-from kotaemon_grpc.transport.operations_tls import server_context
+from kotaemon_grpc.transport.operations import Operations, server_context
 from kotaemon_grpc.transport.shutdown import StopSignals
-from kotaemon_grpc.upkeep import ENDED, import_at_start, purge_hourly, until_ended
 
 if TYPE_CHECKING:
     import ssl
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 _STARTING = "starting"
 _DRAINING = "draining"
 _VANISHED = "the data directory has vanished: put it back and start the server again"
-_FLUSH_S = 5.0
+_FLUSH_S = 1.0
 
 
 class _Readiness:
@@ -72,9 +71,9 @@ async def serve(config: Config, logger: LoggerFactory, *, dropped_lines: Callabl
     async with AsyncExitStack() as opened:
         metrics = Metrics(CollectorRegistry())
         metrics.set_build_info(version("kotaemon-grpc"))
-        metrics.observe_log(dropped_lines)
+        metrics.ask_log(dropped_lines)
         facts = ServerFacts(config)
-        tracing = _tracing(config, opened, metrics)
+        tracing = tracing_of(config, opened, metrics)
         facts.access = access = Access(config, _reload_report(metrics, log))
         await access.load()
         seams = Seams(config, policy, access, metrics=metrics, tracing=tracing, logger=logger)
@@ -82,19 +81,14 @@ async def serve(config: Config, logger: LoggerFactory, *, dropped_lines: Callabl
         signals = await opened.enter_async_context(StopSignals())
 
         readiness = _Readiness(backend.store)
-        operations = Operations(
-            config.operations.listen,
-            metrics.registry,
-            readiness.checks,
-            describe=facts,
-            tls=_operations_tls(config, facts, metrics),
-        )
-        health, probed = await _open_to_probes(config, opened, operations)
+        health, probed = await _open_to_probes(config, opened, facts, metrics, readiness)
         facts.listening = listening = await bind_all(
             config, backend.services, health, seam_for=seams.seam_for, metrics=metrics, log=log
         )
         if await signals.done_before_stop(import_at_start(config, backend.documents, log)):
             for each in listening:
+                # Whatever ends one of them, all are to end before the store that they use.
+                opened.push_async_callback(each.server.stop, None)
                 await each.server.start()
             await health.set_serving(service.name for service in backend.services)
             readiness.not_serving_because = ""
@@ -108,8 +102,9 @@ async def serve(config: Config, logger: LoggerFactory, *, dropped_lines: Callabl
                         watch_loop_lag(metrics.observe_loop_lag),
                     )
                 )
-            except OperatorError:
-                readiness.not_serving_because = ENDED
+            except OperatorError as error:
+                log.exception(names.EVENT_FAILED)
+                readiness.not_serving_because = str(error)
                 await health.shut_down()
                 raise
         signal = await signals.wait_for_stop()
@@ -120,9 +115,20 @@ async def serve(config: Config, logger: LoggerFactory, *, dropped_lines: Callabl
 
 
 async def _open_to_probes(
-    config: Config, opened: AsyncExitStack, operations: Operations
+    config: Config,
+    opened: AsyncExitStack,
+    facts: ServerFacts,
+    metrics: Metrics,
+    readiness: _Readiness,
 ) -> tuple[HealthReporter, dict[str, str]]:
     """Serve those who ask how the server is, before it serves; return where."""
+    operations = Operations(
+        config.operations.listen,
+        metrics.registry,
+        readiness.checks,
+        describe=facts,
+        tls=_operations_tls(config, facts, metrics),
+    )
     operations_address = await operations.start()
     opened.push_async_callback(operations.stop)
     health = await HealthReporter.create()
@@ -151,7 +157,7 @@ async def _drain(listening: Sequence[Listening], health: HealthReporter, grace_s
     await asyncio.gather(*(each.server.stop(grace_s) for each in listening))
 
 
-def _tracing(config: Config, opened: AsyncExitStack, metrics: Metrics) -> Tracing:
+def tracing_of(config: Config, opened: AsyncExitStack, metrics: Metrics) -> Tracing:
     """Make what begins spans, and what exports them if there is a receiver."""
     traces = config.traces
     if not traces.endpoint:
@@ -167,7 +173,7 @@ def _tracing(config: Config, opened: AsyncExitStack, metrics: Metrics) -> Tracin
         instance=socket.gethostname(),
     )
     opened.push_async_callback(exporter.shutdown, _FLUSH_S)
-    metrics.observe_traces(lambda: exporter.dropped + exporter.failed)
+    metrics.ask_traces(lambda: exporter.dropped + exporter.failed)
     return Tracing(exporter, sample_ratio=traces.sample_ratio, follow_parent=traces.follow_parent)
 
 

@@ -9,10 +9,10 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from kotaemon_grpc.auth.files import WatchedFile
 from kotaemon_grpc.auth.identity import API_KEY, Identity
 from kotaemon_grpc.auth.key_file import MAX_FILE_BYTES, ApiKey, hash_of, parse_keys
 from kotaemon_grpc.auth.reload import Reloaded, nobody
+from kotaemon_grpc.auth.watched_file import WatchedFile
 from kotaemon_grpc.core.errors import CredentialProblem, Unauthenticated
 
 if TYPE_CHECKING:
@@ -81,16 +81,16 @@ class ApiKeyVerifier:
         """
         parts = _KEY.fullmatch(key)
         if parts is None:
-            raise Unauthenticated(CredentialProblem.MALFORMED)
+            raise Unauthenticated(CredentialProblem.MALFORMED, "API key")
         found = self._keys.value.get(parts[1])
         wanted = found.sha256 if found is not None else _NO_HASH
         if not hmac.compare_digest(hash_of(parts[2]), wanted) or found is None:
-            raise Unauthenticated(CredentialProblem.NOT_TRUSTED)
+            raise Unauthenticated(CredentialProblem.NOT_TRUSTED, "API key")
         if found.revoked_at is not None:
-            raise Unauthenticated(CredentialProblem.REVOKED)
+            raise Unauthenticated(CredentialProblem.REVOKED, f"API key {found.id}")
         expires_at = math.inf if found.expires_at is None else found.expires_at.timestamp()
         if expires_at <= self._clock():
-            raise Unauthenticated(CredentialProblem.EXPIRED)
+            raise Unauthenticated(CredentialProblem.EXPIRED, f"API key {found.id}")
         return Identity(
             principal=f"key:{found.principal}",
             tenant=found.tenant,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from kotaemon_grpc.auth import identity as credentials
 from kotaemon_grpc.auth.identity import Identity
+from kotaemon_grpc.auth.reload import nobody
 from kotaemon_grpc.core.errors import (
     CredentialProblem,
     OperatorError,
@@ -16,7 +17,7 @@ from kotaemon_grpc.core.errors import (
     Unauthenticated,
 )
 from kotaemon_grpc.core.model import DEFAULT_TENANT
-from kotaemon_grpc.wire import headers
+from kotaemon_grpc.wire.headers import API_KEY, AUTHORIZATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,12 +29,18 @@ if TYPE_CHECKING:
 RECALLED_S = 10.0
 """How long a connection's certificate is not looked at again."""
 
-_TLS_1_3 = "TLSv1.3"
+_TLS_1_3 = b"TLSv1.3"
 _SPIFFE = b"spiffe://"
+_SETTINGS = {credentials.JWT: "identity.issuers", credentials.API_KEY: "identity.api_keys_file"}
 _BEARER = "bearer "  # RFC 6750, section 2.1; of any case: RFC 9110, section 11.1
+_NOTHING_SENT = (None, None)
 
+_K = TypeVar("_K")
 _V = TypeVar("_V")
-_Shown: TypeAlias = "tuple[bytes | None, str | bytes | None, str | bytes | None]"
+_AuthContext: TypeAlias = "Mapping[str, Sequence[bytes]]"
+_Metadata: TypeAlias = "Mapping[str, str | bytes]"
+_Sent: TypeAlias = "tuple[str | bytes | None, str | bytes | None]"
+_Shown: TypeAlias = "tuple[bytes | None, _Sent]"
 
 
 class Authenticator:
@@ -47,6 +54,8 @@ class Authenticator:
         tokens: verifies tokens.
         api_keys: verifies API keys.
         min_tls: the least version of TLS, "1.2" or "1.3".
+        on_verified: told, of a caller that was not known and now is, the version of TLS
+            and the group of the key exchange as core names them; empty without TLS.
         clock: the seconds since the Unix epoch.
         max_cached: how many callers are kept.
 
@@ -62,25 +71,25 @@ class Authenticator:
         tokens: TokenVerifier | None = None,
         api_keys: ApiKeyVerifier | None = None,
         min_tls: str = "1.2",
+        on_verified: Callable[[str, str], object] = nobody,
         clock: Callable[[], float] = time.time,
         max_cached: int = 10_000,
     ) -> None:
         _check(accepts, min_tls)
         self._accepts = accepts
-        self._certificates = _needed(certificates, accepts, credentials.CERTIFICATE)
-        self._tokens = _needed(tokens, accepts, credentials.JWT)
-        self._api_keys = _needed(api_keys, accepts, credentials.API_KEY)
+        kinds = credentials.kinds(accepts)
+        self._certificates = _needed(certificates, credentials.CERTIFICATE, kinds)
+        self._tokens = _needed(tokens, credentials.JWT, kinds)
+        self._api_keys = _needed(api_keys, credentials.API_KEY, kinds)
+        self._credentials = _credentials_of(kinds)
         self._needs_tls_1_3 = min_tls == "1.3"
+        self._on_verified = on_verified
         self._clock = clock
         self._max_cached = max_cached
         self._cache: dict[_Shown, Identity] = {}
         self._recalled: dict[tuple[object, ...], tuple[Identity, float]] = {}
 
-    def identify(
-        self,
-        auth_context: Mapping[str, Sequence[bytes]],
-        metadata: Mapping[str, str | bytes],
-    ) -> Identity:
+    def identify(self, auth_context: _AuthContext, metadata: _Metadata) -> Identity:
         """Return who calls.
 
         Args:
@@ -94,20 +103,13 @@ class Authenticator:
         if self._needs_tls_1_3:
             _require_tls_1_3(auth_context)
         pems = auth_context.get("x509_pem_cert")
-        # What the listener does not look at must not make one caller many.
-        shown = (
-            pems[0] if pems else None,
-            metadata.get(headers.AUTHORIZATION) if self._tokens is not None else None,
-            metadata.get(headers.API_KEY) if self._api_keys is not None else None,
-        )
+        shown = (pems[0] if pems else None, self._credentials(metadata))
         identity = self._cache.get(shown)
         if identity is not None and self._clock() < identity.expires_at:
             return identity
-        return self._verify(shown)
+        return self._verify(shown, auth_context)
 
-    def recall(
-        self, peer: str, names: Sequence[bytes], metadata: Mapping[str, str | bytes]
-    ) -> Identity | None:
+    def recall(self, peer: str, names: Sequence[bytes], metadata: _Metadata) -> Identity | None:
         """Return who a caller was found to be a moment ago, without asking for its certificate.
 
         To have all that gRPC says of a connection takes as long as everything else that is
@@ -120,64 +122,54 @@ class Authenticator:
             names: what its certificate calls it.
             metadata: what it sent.
         """
-        found = self._recalled.get(self._shown_by(peer, names, metadata))
+        found = self._recalled.get((peer, *names, self._credentials(metadata)))
         if found is None:
             return None
         identity, until = found
         return identity if self._clock() < until else None
 
     def remember(
-        self,
-        peer: str,
-        names: Sequence[bytes],
-        metadata: Mapping[str, str | bytes],
-        identity: Identity,
+        self, peer: str, names: Sequence[bytes], metadata: _Metadata, identity: Identity
     ) -> None:
         """Have `recall` return a caller that was identified, if it can be told by its names."""
         # The version of TLS belongs to a connection, not to a name.
         if self._needs_tls_1_3 or not any(name.startswith(_SPIFFE) for name in names):
             return
-        while len(self._recalled) >= self._max_cached:
-            del self._recalled[next(iter(self._recalled))]
         until = min(identity.expires_at, self._clock() + RECALLED_S)
-        self._recalled[self._shown_by(peer, names, metadata)] = (identity, until)
+        key = (peer, *names, self._credentials(metadata))
+        _keep(self._recalled, key, (identity, until), self._max_cached)
 
     def forget(self) -> None:
         """Verify every caller again: keys or policy have changed."""
         self._cache.clear()
         self._recalled.clear()
 
-    def _shown_by(
-        self, peer: str, names: Sequence[bytes], metadata: Mapping[str, str | bytes]
-    ) -> tuple[object, ...]:
-        return (
-            peer,
-            *names,
-            metadata.get(headers.AUTHORIZATION) if self._tokens is not None else None,
-            metadata.get(headers.API_KEY) if self._api_keys is not None else None,
+    def _verify(self, shown: _Shown, auth_context: _AuthContext) -> Identity:
+        self._cache.pop(shown, None)  # it has expired, if it is there: a refusal must not keep it
+        pem, sent = shown
+        identity = self._decide(pem, *sent)
+        _keep(self._cache, shown, identity, self._max_cached)
+        self._on_verified(
+            _first(auth_context, "ssl_tls_version"),
+            _first(auth_context, "ssl_negotiated_key_exchange_group"),
         )
-
-    def _verify(self, shown: _Shown) -> Identity:
-        self._cache.pop(shown, None)
-        identity = self._decide(*shown)
-        while len(self._cache) >= self._max_cached:
-            del self._cache[next(iter(self._cache))]
-        self._cache[shown] = identity
         return identity
 
     def _decide(
         self, pem: bytes | None, authorization: str | bytes | None, api_key: str | bytes | None
     ) -> Identity:
         if authorization is not None and api_key is not None:
-            raise Unauthenticated(CredentialProblem.MALFORMED)  # which of two callers is it?
+            # Which of two callers is it?
+            raise Unauthenticated(CredentialProblem.MALFORMED, "token and API key together")
         if authorization is not None and self._tokens is not None:
             token, tokens = _bearer(authorization), self._tokens
             return self._with_certificate(credentials.JWT, pem, lambda: tokens.identify(token, pem))
         if api_key is not None and self._api_keys is not None:
             key, api_keys = _text(api_key), self._api_keys
             return self._with_certificate(credentials.API_KEY, pem, lambda: api_keys.identify(key))
-        if pem is not None and credentials.CERTIFICATE in self._accepts and self._certificates:
-            return self._certificates.identify(pem)
+        certificates = self._certificates if credentials.CERTIFICATE in self._accepts else None
+        if pem is not None and certificates is not None:
+            return certificates.identify(pem)
         if credentials.NONE in self._accepts:
             return Identity(
                 credentials.ANONYMOUS, DEFAULT_TENANT, frozenset(), credentials.NONE, math.inf
@@ -202,7 +194,7 @@ class Authenticator:
         found = self._certificates.recognise(pem)
         identity = identify()
         if found.states_tenant and found.identity.tenant != identity.tenant:
-            raise Unauthenticated(CredentialProblem.NOT_TRUSTED)
+            raise Unauthenticated(CredentialProblem.NOT_TRUSTED, "tenant of the certificate")
         return replace(
             identity,
             credential=together,
@@ -218,30 +210,59 @@ def _check(accepts: frozenset[str], min_tls: str) -> None:
         raise OperatorError('the least version of TLS is "1.2" or "1.3"')
 
 
-def _needed(verifier: _V | None, accepts: frozenset[str], kind: str) -> _V | None:
-    """Return a verifier if any of what is accepted needs it."""
-    if not any(kind in each.split("+") for each in accepts):
+def _needed(verifier: _V | None, kind: str, kinds: frozenset[str]) -> _V | None:
+    """Return a verifier if what it verifies is of the kinds that are accepted."""
+    if kind not in kinds:
         return None
     if verifier is None:
-        raise OperatorError(f'a listener accepts "{kind}", and nothing is configured to verify it')
+        hint = f'; set "{_SETTINGS[kind]}"' if kind in _SETTINGS else ""
+        raise OperatorError(f'a listener accepts "{kind}", and nothing verifies it{hint}')
     return verifier
 
 
-def _require_tls_1_3(auth_context: Mapping[str, Sequence[bytes]]) -> None:
+def _credentials_of(kinds: frozenset[str]) -> Callable[[_Metadata], _Sent]:
+    """Make what finds the token and the key that a caller sent. It runs for every call.
+
+    One that the listener does not look at is None: it must not make one caller many.
+    """
+    if kinds >= {credentials.JWT, credentials.API_KEY}:
+        return lambda metadata: (metadata.get(AUTHORIZATION), metadata.get(API_KEY))
+    if credentials.JWT in kinds:
+        return lambda metadata: (metadata.get(AUTHORIZATION), None)
+    if credentials.API_KEY in kinds:
+        return lambda metadata: (None, metadata.get(API_KEY))
+    return lambda _metadata: _NOTHING_SENT
+
+
+def _keep(kept: dict[_K, _V], key: _K, value: _V, max_kept: int) -> None:
+    """Add what is kept, as the youngest; beyond the bound the oldest goes."""
+    kept.pop(key, None)
+    while len(kept) >= max_kept:
+        del kept[next(iter(kept))]
+    kept[key] = value
+
+
+def _require_tls_1_3(auth_context: _AuthContext) -> None:
     versions = auth_context.get("ssl_tls_version")
-    if not versions or versions[0] != _TLS_1_3.encode():
-        version = versions[0].decode(errors="replace") if versions else ""
-        raise TlsTooOld(version, _TLS_1_3)
+    if not versions or versions[0] != _TLS_1_3:
+        raise TlsTooOld(_first(auth_context, "ssl_tls_version"), _TLS_1_3.decode())
+
+
+def _first(auth_context: _AuthContext, key: str) -> str:
+    values = auth_context.get(key)
+    return values[0].decode(errors="replace") if values else ""
 
 
 def _text(value: str | bytes) -> str:
     if not isinstance(value, str):
-        raise Unauthenticated(CredentialProblem.MALFORMED)
+        raise Unauthenticated(CredentialProblem.MALFORMED, "metadata")
     return value
 
 
 def _bearer(value: str | bytes) -> str:
     text = _text(value)
-    if text[: len(_BEARER)].lower() != _BEARER:
-        raise Unauthenticated(CredentialProblem.MALFORMED)
-    return text[len(_BEARER) :].strip()
+    token = text[len(_BEARER) :]
+    # In one spelling only: each would be remembered as a caller of its own.
+    if text[: len(_BEARER)].lower() != _BEARER or token != token.strip():
+        raise Unauthenticated(CredentialProblem.MALFORMED, "authorization")
+    return token

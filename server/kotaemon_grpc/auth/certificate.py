@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 
 from kotaemon_grpc.auth.identity import CERTIFICATE, Identity
+from kotaemon_grpc.auth.naming import check_tenant, compiled
 from kotaemon_grpc.core.errors import CredentialProblem, OperatorError, Unauthenticated
 from kotaemon_grpc.core.model import DEFAULT_TENANT, RESOURCE_ID
 
@@ -54,10 +55,7 @@ class CertificateRule:
 
     def __post_init__(self) -> None:
         """Check it."""
-        try:
-            groups = re.compile(self.pattern).groupindex
-        except re.error as error:
-            raise OperatorError(f'"{self.pattern}" is no regular expression: {error.msg}') from None
+        groups = compiled(self.pattern).groupindex
         for template in (self.principal, self.tenant):
             for group in _GROUP.findall(template):
                 if group not in groups:
@@ -81,7 +79,7 @@ class CertificateVerifier:
         self, rules: Sequence[CertificateRule] = (), clock: Callable[[], float] = time.time
     ) -> None:
         """Take the rules, the first that fits decides; without any, each name is welcome."""
-        self._rules = tuple((re.compile(rule.pattern), rule) for rule in rules)
+        self._rules = tuple((compiled(rule.pattern), rule) for rule in rules)
         self._clock = clock
 
     def identify(self, pem: bytes) -> Identity:
@@ -102,12 +100,12 @@ class CertificateVerifier:
         now_s = self._clock()
         # A connection outlives the certificate that opened it.
         if certificate.not_valid_after_utc.timestamp() <= now_s:
-            raise Unauthenticated(CredentialProblem.EXPIRED)
+            raise Unauthenticated(CredentialProblem.EXPIRED, "certificate")
         if certificate.not_valid_before_utc.timestamp() > now_s:
-            raise Unauthenticated(CredentialProblem.NOT_YET_VALID)
+            raise Unauthenticated(CredentialProblem.NOT_YET_VALID, "certificate")
         principal, tenant, roles = self._apply(_name(certificate))
         if not is_name(principal, MAX_NAME_CHARS):
-            raise Unauthenticated(CredentialProblem.NOT_TRUSTED)
+            raise Unauthenticated(CredentialProblem.NOT_TRUSTED, "name of the certificate")
         identity = Identity(
             principal=principal,
             tenant=tenant or DEFAULT_TENANT,
@@ -126,7 +124,7 @@ class CertificateVerifier:
                 if rule.tenant and not RESOURCE_ID.fullmatch(tenant):
                     break
                 return (principal if rule.principal else name), tenant, rule.roles
-        raise Unauthenticated(CredentialProblem.NOT_TRUSTED)
+        raise Unauthenticated(CredentialProblem.NOT_TRUSTED, "name of the certificate")
 
 
 def thumbprint(pem: bytes) -> str:
@@ -139,16 +137,6 @@ def thumbprint(pem: bytes) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def check_tenant(tenant: str) -> None:
-    """Check a tenant of the settings.
-
-    Raises:
-        OperatorError: it is no valid id.
-    """
-    if not RESOURCE_ID.fullmatch(tenant):
-        raise OperatorError(f'"{tenant}" is no tenant, as "example-1": {RESOURCE_ID.pattern}')
-
-
 def is_name(text: str, max_chars: int) -> bool:
     """Tell whether a text may name a principal: neither empty nor with control characters."""
     return 0 < len(text) <= max_chars and text.isprintable()
@@ -158,7 +146,7 @@ def _load(pem: bytes) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(pem)
     except ValueError:
-        raise Unauthenticated(CredentialProblem.MALFORMED) from None
+        raise Unauthenticated(CredentialProblem.MALFORMED, "certificate") from None
 
 
 def _name(certificate: x509.Certificate) -> str:
@@ -167,11 +155,11 @@ def _name(certificate: x509.Certificate) -> str:
         names = _alternative_names(certificate)
         common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
-        raise Unauthenticated(CredentialProblem.MALFORMED) from None
+        raise Unauthenticated(CredentialProblem.MALFORMED, "certificate") from None
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     if any(uri.startswith(_SPIFFE) for uri in uris):
         if len(uris) > 1:  # X509-SVID, section 2: an SVID has exactly one URI
-            raise Unauthenticated(CredentialProblem.MALFORMED)
+            raise Unauthenticated(CredentialProblem.MALFORMED, "names of the certificate")
         return uris[0]
     for kind, prefix in _KINDS:
         for value in names.get_values_for_type(kind):
@@ -180,7 +168,7 @@ def _name(certificate: x509.Certificate) -> str:
     for attribute in common:
         if isinstance(attribute.value, str) and attribute.value:
             return f"cn:{attribute.value}"
-    raise Unauthenticated(CredentialProblem.NOT_TRUSTED)
+    raise Unauthenticated(CredentialProblem.NOT_TRUSTED, "name of the certificate")
 
 
 def _alternative_names(certificate: x509.Certificate) -> x509.SubjectAlternativeName:

@@ -62,4 +62,4 @@ def seconds(claims: Mapping[str, object], name: str) -> float | None:
         return None
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MAX_SECONDS:
         return float(value)
-    raise Unauthenticated(CredentialProblem.MALFORMED)
+    raise Unauthenticated(CredentialProblem.MALFORMED, "times")

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from kotaemon_grpc.core.caller import Caller
 
-CERTIFICATE = "certificate"
-JWT = "jwt"
-API_KEY = "api_key"
-CERTIFICATE_AND_JWT = "certificate+jwt"
-CERTIFICATE_AND_API_KEY = "certificate+api_key"
-NONE = "none"
+CERTIFICATE: Final = "certificate"
+JWT: Final = "jwt"
+API_KEY: Final = "api_key"
+NONE: Final = "none"
 
-CREDENTIALS = frozenset(
-    {CERTIFICATE, JWT, API_KEY, CERTIFICATE_AND_JWT, CERTIFICATE_AND_API_KEY, NONE}
-)
-"""What a listener may accept as proof of who calls."""
+Credential: TypeAlias = Literal[
+    "certificate", "jwt", "api_key", "certificate+jwt", "certificate+api_key"
+]
+"""What a listener over TLS may accept as proof of who calls."""
+
+CREDENTIALS = frozenset({*get_args(Credential), NONE})
+"""What any listener may accept."""
 
 ANONYMOUS = "anonymous"
 """The principal of a caller that shows nothing, where nothing is asked for."""
@@ -45,3 +48,8 @@ class Identity:
     credential: str
     expires_at: float
     callers: dict[str, Caller] = field(default_factory=dict, repr=False)
+
+
+def kinds(credentials: Iterable[str]) -> frozenset[str]:
+    """Tell what callers have to show for any of some credentials: what `+` puts together, apart."""
+    return frozenset(kind for each in credentials for kind in each.split("+"))

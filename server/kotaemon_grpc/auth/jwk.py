@@ -18,16 +18,19 @@ from kotaemon_grpc.auth.reload import SourceError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kotaemon_grpc.auth.naming import Algorithm
+
 PublicKey: TypeAlias = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
 MIN_RSA_BITS = 2048
 """RFC 7518, section 3.3."""
 
-_ALGORITHMS = {("RSA", None): "RS256", ("EC", "P-256"): "ES256", ("OKP", "Ed25519"): "EdDSA"}
+_ALGORITHMS: dict[tuple[str, Any], Algorithm] = {
+    ("RSA", None): "RS256",
+    ("EC", "P-256"): "ES256",
+    ("OKP", "Ed25519"): "EdDSA",
+}
 """By `kty` and `crv`: the one algorithm that a key may verify here."""
-
-ALGORITHMS = frozenset(_ALGORITHMS.values())
-"""RFC 7518, section 3.1, and RFC 8037, section 3.1: none of them has a secret to share."""
 
 _PRIVATE = frozenset({"d", "k", "p", "q", "dp", "dq", "qi", "oth"})
 """RFC 7518, sections 6.2.2, 6.3.2 and 6.4.1: the members that are nobody's but the signer's."""

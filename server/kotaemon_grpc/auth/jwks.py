@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kotaemon_grpc.auth.fetch import MAX_BYTES, Url, get
-from kotaemon_grpc.auth.files import WatchedFile
 from kotaemon_grpc.auth.jwk import parse_jwks
 from kotaemon_grpc.auth.reload import Reloaded, nobody
+from kotaemon_grpc.auth.watched_file import WatchedFile
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -9,12 +9,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jwt import PyJWT
-from jwt.exceptions import PyJWTError
+from jwt.exceptions import (
+    InvalidAudienceError,
+    InvalidSignatureError,
+    MissingRequiredClaimError,
+    PyJWTError,
+)
 
-from kotaemon_grpc.auth.certificate import check_tenant, is_name, thumbprint
+from kotaemon_grpc.auth.certificate import is_name, thumbprint
 from kotaemon_grpc.auth.claims import claim, satisfies, seconds, words
 from kotaemon_grpc.auth.identity import JWT, Identity
-from kotaemon_grpc.auth.jwk import ALGORITHMS
+from kotaemon_grpc.auth.naming import (
+    ALGORITHMS,
+    check_algorithms,
+    check_issuer_name,
+    check_issuers,
+    check_tenant,
+)
 from kotaemon_grpc.core.errors import CredentialProblem, OperatorError, Unauthenticated
 from kotaemon_grpc.core.model import DEFAULT_TENANT, RESOURCE_ID
 
@@ -25,13 +36,16 @@ if TYPE_CHECKING:
     from kotaemon_grpc.auth.jwks import KeySet
 
 _UNREADABLE = (PyJWTError, ValueError, RecursionError)
+_CAUSES: dict[type[Exception], str] = {
+    InvalidAudienceError: "audience",
+    InvalidSignatureError: "signature",
+    MissingRequiredClaimError: "audience",
+}
 
 MAX_TOKEN_BYTES = 8 * 1024
 MAX_PRINCIPAL_CHARS = 256
 
 _COMPACT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # RFC 7515, section 3.1
-_TAKEN = frozenset({"spiffe", "dns", "uri", "email", "cn", "key", "anonymous", "http", "https"})
-"""What the names of other principals begin with: an issuer must not be able to give them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +53,7 @@ class Issuer:
     """An identity provider, and what its tokens say of a caller.
 
     Args:
-        name: what the names of its principals begin with; matches `RESOURCE_ID`.
+        name: what the names of its principals begin with.
         issuer: the claim `iss` of its tokens, exactly.
         audiences: of which a token must have one in its claim `aud`.
         keys: its current keys.
@@ -71,13 +85,10 @@ class Issuer:
 
     def __post_init__(self) -> None:
         """Check it."""
-        if not RESOURCE_ID.fullmatch(self.name) or self.name in _TAKEN:
-            raise OperatorError(f'"{self.name}" cannot be the name of an issuer; choose another')
+        check_issuer_name(self.name)
         if not self.issuer or not self.audiences or not all(self.audiences):
             raise OperatorError(f'issuer "{self.name}" needs the claim iss and an audience')
-        if not self.algorithms or not ALGORITHMS.issuperset(self.algorithms):
-            known = ", ".join(sorted(ALGORITHMS))
-            raise OperatorError(f'issuer "{self.name}": the algorithms are {known}')
+        check_algorithms(self.algorithms)
         check_tenant(self.tenant)
 
 
@@ -90,9 +101,8 @@ class TokenVerifier:
         Raises:
             OperatorError: two issuers have the same name or claim.
         """
+        check_issuers(issuers)
         self._issuers = {each.issuer: each for each in issuers}
-        if len({each.name for each in issuers}) < len(issuers) or len(self._issuers) < len(issuers):
-            raise OperatorError("two issuers of tokens have the same name or the same claim iss")
         self._clock = clock
         self._jwt = PyJWT()
 
@@ -110,7 +120,7 @@ class TokenVerifier:
         issuer, claims = self._verified(token)
         expires_at = self._check_times(claims, issuer.leeway_s)
         if not all(satisfies(claims, *each) for each in issuer.required_claims.items()):
-            raise Unauthenticated(CredentialProblem.NOT_TRUSTED)
+            raise Unauthenticated(CredentialProblem.NOT_TRUSTED, "required claims")
         _check_binding(claims, certificate)
         return Identity(
             principal=_principal(issuer, claims),
@@ -123,20 +133,20 @@ class TokenVerifier:
     def _verified(self, token: str) -> tuple[Issuer, dict[str, Any]]:
         """Return the issuer that signed a token for us, and its claims."""
         if len(token) > MAX_TOKEN_BYTES or not _COMPACT.fullmatch(token):
-            raise Unauthenticated(CredentialProblem.MALFORMED)
+            raise Unauthenticated(CredentialProblem.MALFORMED, "token")
         try:
             # Nothing is believed yet: it only picks the keys that could make it true.
             shown = self._jwt.decode_complete(token, options={"verify_signature": False})
         except _UNREADABLE:
-            raise Unauthenticated(CredentialProblem.MALFORMED) from None
+            raise Unauthenticated(CredentialProblem.MALFORMED, "token") from None
         header, name = shown["header"], shown["payload"].get("iss")
         algorithm, kid = header.get("alg"), header.get("kid")
         issuer = self._issuers.get(name) if isinstance(name, str) else None
         if issuer is None or not isinstance(algorithm, str) or not isinstance(kid, str | None):
-            raise Unauthenticated(CredentialProblem.NOT_TRUSTED)
+            raise Unauthenticated(CredentialProblem.NOT_TRUSTED, "issuer")
         key = issuer.keys.find(kid, algorithm) if algorithm in issuer.algorithms else None
         if key is None:
-            raise Unauthenticated(CredentialProblem.NOT_TRUSTED)
+            raise Unauthenticated(CredentialProblem.NOT_TRUSTED, "key or algorithm")
         try:
             claims = self._jwt.decode(
                 token,
@@ -147,8 +157,10 @@ class TokenVerifier:
                 # By our clock instead: see _check_times.
                 options={"verify_exp": False, "verify_nbf": False, "verify_iat": False},
             )
-        except _UNREADABLE:
-            raise Unauthenticated(CredentialProblem.NOT_TRUSTED) from None
+        except _UNREADABLE as error:
+            raise Unauthenticated(
+                CredentialProblem.NOT_TRUSTED, _CAUSES.get(type(error), "token")
+            ) from None
         return issuer, claims
 
     def _check_times(self, claims: Mapping[str, object], leeway_s: float) -> float:
@@ -156,12 +168,12 @@ class TokenVerifier:
         now_s = self._clock()
         expiry_s = seconds(claims, "exp")
         if expiry_s is None:
-            raise Unauthenticated(CredentialProblem.MALFORMED)
+            raise Unauthenticated(CredentialProblem.MALFORMED, "exp")
         if expiry_s + leeway_s <= now_s:
-            raise Unauthenticated(CredentialProblem.EXPIRED)
+            raise Unauthenticated(CredentialProblem.EXPIRED, "exp")
         for name in ("nbf", "iat"):
             if (seconds(claims, name) or 0) > now_s + leeway_s:
-                raise Unauthenticated(CredentialProblem.NOT_YET_VALID)
+                raise Unauthenticated(CredentialProblem.NOT_YET_VALID, name)
         return expiry_s + leeway_s
 
 
@@ -174,9 +186,9 @@ def _check_binding(claims: Mapping[str, object], certificate: bytes | None) -> N
         return
     wanted = claim(claims["cnf"], "x5t#S256")
     if not (isinstance(wanted, str) and wanted.isascii() and certificate is not None):
-        raise Unauthenticated(CredentialProblem.NOT_TRUSTED)
+        raise Unauthenticated(CredentialProblem.NOT_TRUSTED, "cnf")
     if not hmac.compare_digest(wanted, thumbprint(certificate)):
-        raise Unauthenticated(CredentialProblem.NOT_TRUSTED)
+        raise Unauthenticated(CredentialProblem.NOT_TRUSTED, "cnf")
 
 
 def _principal(issuer: Issuer, claims: Mapping[str, object]) -> str:
@@ -184,7 +196,7 @@ def _principal(issuer: Issuer, claims: Mapping[str, object]) -> str:
     principal = f"{issuer.name}:{subject}"
     # Cut short, the names of two callers could be one.
     if not (isinstance(subject, str) and subject and is_name(principal, MAX_PRINCIPAL_CHARS)):
-        raise Unauthenticated(CredentialProblem.NOT_TRUSTED)
+        raise Unauthenticated(CredentialProblem.NOT_TRUSTED, "principal claim")
     return principal
 
 
@@ -193,7 +205,7 @@ def _tenant(issuer: Issuer, claims: Mapping[str, object]) -> str:
         return issuer.tenant
     tenant = claim(claims, issuer.tenant_claim)
     if not (isinstance(tenant, str) and RESOURCE_ID.fullmatch(tenant)):
-        raise Unauthenticated(CredentialProblem.NOT_TRUSTED)
+        raise Unauthenticated(CredentialProblem.NOT_TRUSTED, "tenant claim")
     return tenant
 
 

@@ -60,8 +60,8 @@ class ApiKey(BaseModel):
 class _Content(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    version: Literal[1] = 1
-    keys: tuple[ApiKey, ...] = ()
+    version: Literal[1]
+    keys: tuple[ApiKey, ...]
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> _Content:
@@ -188,7 +188,7 @@ class KeyFile:
             raise OperatorError(f"{self.path} cannot be used: {error}") from None
 
     def _write(self, keys: Mapping[str, ApiKey]) -> None:
-        content = _Content(keys=tuple(keys.values())).model_dump_json(indent=2)
+        content = _Content(version=1, keys=tuple(keys.values())).model_dump_json(indent=2)
         replace(self.path, f"{content}\n".encode())
 
     @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import socket
+import ssl
 import time
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -29,7 +31,7 @@ class SourceError(Exception):
 class Source(Protocol):
     """Where a value comes from.
 
-    Args:
+    Attributes:
         name: the file or URL, for people.
         required: whether the server cannot start without it.
         interval_s: how often it is read.
@@ -157,6 +159,19 @@ def _reason(error: Exception) -> str:
     """Word a failure. Of an unexpected one only its kind is told: its text may be anything."""
     if isinstance(error, SourceError):
         return str(error)
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno).lower()
-    return type(error).__name__
+    return _refusal(error) if isinstance(error, OSError) else type(error).__name__
+
+
+def _refusal(error: OSError) -> str:
+    """Word what the system says. The `errno` of TLS and of host names is none of the system's."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted: {error.verify_message.rstrip('.')}"
+        case ssl.SSLError():
+            reason = getattr(error, "reason", None) or type(error).__name__
+            return f"TLS failed: {reason.lower().replace('_', ' ')}"
+        case socket.gaierror():
+            return "its host name is not known"
+        case TimeoutError():
+            return "it takes too long"
+    return os.strerror(error.errno).lower() if error.errno else type(error).__name__

@@ -16,12 +16,18 @@ ClientError
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from kotaemon_grpc.wire.headers import STATUS_DETAILS
+
+if TYPE_CHECKING:
+    from google.protobuf import any_pb2
 
 
 class ClientError(Exception):
@@ -44,7 +50,7 @@ class CallError(ClientError):
     """A call failed.
 
     Attributes:
-        code: the canonical code.
+        code: the canonical code; UNKNOWN if the server's is none.
         message: for people.
         reason: for programs: one of `wire.reasons.Reason`, empty if the server did
             not say.
@@ -56,7 +62,7 @@ class CallError(ClientError):
 
     def __init__(self, status: status_pb2.Status) -> None:
         """Take what the server said."""
-        self.code = _CODES[status.code]
+        self.code = _code_of(status)
         self.message = status.message
         self.reason = ""
         self.request_id = ""
@@ -64,20 +70,22 @@ class CallError(ClientError):
         self.retry_after_s: float | None = None
         super().__init__(f"{self.code.name}: {self.message}")
         for detail in status.details:
-            self._read(detail)
+            # What cannot be read is left out: the code and the message still say what failed.
+            with suppress(DecodeError):
+                self._read(detail)
 
-    def _read(self, detail: object) -> None:
-        info = error_details_pb2.ErrorInfo()
-        request = error_details_pb2.RequestInfo()
-        retry = error_details_pb2.RetryInfo()
-        bad_request = error_details_pb2.BadRequest()
-        if detail.Unpack(info):  # type: ignore[attr-defined]
+    def _read(self, detail: any_pb2.Any) -> None:
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            detail.Unpack(info := error_details_pb2.ErrorInfo())
             self.reason = info.reason
-        elif detail.Unpack(request):  # type: ignore[attr-defined]
+        elif detail.Is(error_details_pb2.RequestInfo.DESCRIPTOR):
+            detail.Unpack(request := error_details_pb2.RequestInfo())
             self.request_id = request.request_id
-        elif detail.Unpack(retry):  # type: ignore[attr-defined]
+        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            detail.Unpack(retry := error_details_pb2.RetryInfo())
             self.retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
-        elif detail.Unpack(bad_request):  # type: ignore[attr-defined]
+        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            detail.Unpack(bad_request := error_details_pb2.BadRequest())
             self.field_violations = tuple(
                 FieldViolation(violation.field, violation.description)
                 for violation in bad_request.field_violations
@@ -139,10 +147,15 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> CallError:
     status = status_pb2.Status(code=error.code().value[0], message=error.details() or "")
     for key, value in error.trailing_metadata() or ():
         if key == STATUS_DETAILS and isinstance(value, bytes):
-            status = status_pb2.Status.FromString(value)
+            with suppress(DecodeError):
+                status = status_pb2.Status.FromString(value)
     return error_from_status(status)
 
 
 def error_from_status(status: status_pb2.Status) -> CallError:
     """Make an error of a status, as the terminal event of a stream carries it."""
-    return _CLASSES.get(_CODES[status.code], CallError)(status)
+    return _CLASSES.get(_code_of(status), CallError)(status)
+
+
+def _code_of(status: status_pb2.Status) -> grpc.StatusCode:
+    return _CODES.get(status.code, grpc.StatusCode.UNKNOWN)

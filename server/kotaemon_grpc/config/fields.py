@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -17,7 +17,13 @@ from pydantic import (
     StrictInt,
 )
 
+from kotaemon_grpc.core.errors import OperatorError
 from kotaemon_grpc.transport.address import Address, parse_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_T = TypeVar("_T")
 
 MAX_INT32 = 2**31 - 1  # of channel arguments of gRPC, and of offsets in the contract
 _MAX_DURATION_S = 7 * 24 * 3600.0
@@ -39,6 +45,19 @@ def _check_not_empty(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value:
         raise ValueError("should have at least one item")
     return value
+
+
+def checked_by(rule: Callable[[_T], object]) -> AfterValidator:
+    """Hold a setting to a rule of what it is for, which raises `OperatorError`."""
+
+    def check(value: _T) -> _T:
+        try:
+            rule(value)
+        except OperatorError as error:
+            raise ValueError(str(error)) from None  # pydantic collects these
+        return value
+
+    return AfterValidator(check)
 
 
 ListenAddress = Annotated[Address, BeforeValidator(_read_address), PlainSerializer(str)]

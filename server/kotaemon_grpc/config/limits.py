@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt
+from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt, model_validator
 
 from kotaemon_grpc.config.fields import MAX_INT32, Count, File, Ratio, Seconds, Section
 
@@ -39,6 +39,15 @@ class Limits(Section):
         default=32, description="questions, and searches, that may wait for a place"
     )
     max_wait_s: Seconds = Field(default=2.0, description="how long each of them may wait")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Limits:
+        if self.default_deadline_s > self.max_deadline_s:
+            raise ValueError(
+                f"default_deadline_s, {self.default_deadline_s:g}, is above max_deadline_s, "
+                f"{self.max_deadline_s:g}; set both"
+            )
+        return self
 
 
 class Log(Section):
@@ -81,3 +90,9 @@ class Traces(Section):
     follow_parent: StrictBool = Field(
         default=True, description="let a caller that traces decide for its calls"
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Traces:
+        if self.insecure and self.ca is not None:
+            raise ValueError("insecure speaks plaintext, which has no use for ca; leave one out")
+        return self

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple
 
-from pydantic import Field, SecretStr, StrictBool, StrictInt, model_validator
+from pydantic import AfterValidator, Field, SecretStr, StrictBool, StrictInt, model_validator
 
+from kotaemon_grpc.auth.identity import CERTIFICATE, Credential, kinds
 from kotaemon_grpc.config.fields import (
     MAX_INT32,
     NOT_EMPTY,
@@ -14,31 +15,29 @@ from kotaemon_grpc.config.fields import (
     File,
     GraceSeconds,
     ListenAddress,
+    Seconds,
     Secret,
     Section,
     TLSVersion,
 )
 from kotaemon_grpc.transport.address import Address
 
-Credential: TypeAlias = Literal[
-    "certificate", "jwt", "api_key", "certificate+jwt", "certificate+api_key"
-]
-_Credentials = Annotated[tuple[Credential, ...], NOT_EMPTY]
-
 
 def asks_for_certificates(credentials: tuple[str, ...]) -> bool:
-    """Tell whether a listener asks its clients for certificates.
+    """Tell whether a listener asks its clients for certificates."""
+    return CERTIFICATE in kinds(credentials)
 
-    Raises:
-        ValueError: some of the credentials need that and others would be kept out by it.
-    """
-    needing = {each for each in credentials if each.startswith("certificate")}
-    if needing and needing != set(credentials):
+
+def _check_credentials(credentials: tuple[Credential, ...]) -> tuple[Credential, ...]:
+    if len({asks_for_certificates((each,)) for each in credentials}) > 1:
         raise ValueError(
             "a listener either asks every client for a certificate or none: give credentials "
             "with and without a certificate a listener each"
         )
-    return bool(needing)
+    return credentials
+
+
+_Credentials = Annotated[tuple[Credential, ...], NOT_EMPTY, AfterValidator(_check_credentials)]
 
 
 class Listener(Section):
@@ -53,7 +52,6 @@ class Listener(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Listener:
-        asks_for_certificates(self.credentials)
         if (self.certificate is None) != (self.key is None):
             raise ValueError("a certificate and its key are named together")
         return self
@@ -105,13 +103,24 @@ class Server(Section):
     max_connections: Count = Field(
         default=1000, description="connections that one listener may have open"
     )
+    max_connection_idle_s: Seconds = Field(
+        default=300.0, description="how long a connection may have no call open"
+    )
+    max_connection_age_s: Seconds = Field(
+        default=3600.0, description="after what time a client is asked to connect anew"
+    )
     shutdown_grace_s: GraceSeconds = Field(
         default=10.0, description="how long open calls may go on after a stop was asked for"
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Server:
-        asks_for_certificates(self.credentials)
+        taken = set()
+        for each in (self.listen, *(more.listen for more in self.listeners), self.health_listen):
+            place = (each.host.lower(), each.port)
+            if each.port and place in taken:
+                raise ValueError(f"two listeners are at {each}; choose another port for one")
+            taken.add(place)
         if self.insecure and not self.listen.is_loopback:
             raise ValueError(
                 f"plaintext on {self.listen} would let anybody on the network read along; "

@@ -84,6 +84,7 @@ class Checks:
             return {}
         if len(entries) > MAX_CONTEXT_ENTRIES:
             self.violation(field, f"must have at most {MAX_CONTEXT_ENTRIES} entries")
+            return {}  # to look at a million of them would hold up everybody else
         for key, value in entries.items():
             if not 0 < len(key) <= MAX_CONTEXT_KEY_CHARS:
                 self.violation(field, f"keys must be 1 to {MAX_CONTEXT_KEY_CHARS} characters")

@@ -119,6 +119,7 @@ class Documents:
                 else:
                     digest.update(chunk)
                 await file.write(chunk)
+                del chunk  # the next one may be long in coming
             if header.sha256 not in ("", digest.hexdigest()):
                 raise InvalidArgument(
                     FieldViolation("expected_sha256", "is not the hash of the content that came")

@@ -133,10 +133,17 @@ class CredentialProblem(enum.Enum):
 class Unauthenticated(AgentError):
     """The caller did not show who it is. Becomes UNAUTHENTICATED."""
 
-    def __init__(self, problem: CredentialProblem) -> None:
-        """Take what is wrong; more is not said, so that nobody learns by trying."""
+    def __init__(self, problem: CredentialProblem, cause: str = "") -> None:
+        """Take what is wrong. The caller is told no more, so that nobody learns by trying.
+
+        Args:
+            problem: what is wrong.
+            cause: for the operator's log, which part of the credentials it is, as
+                `audience`; without anything of their content.
+        """
         super().__init__(problem.value)
         self.problem = problem
+        self.cause = cause
 
 
 class TlsTooOld(AgentError):

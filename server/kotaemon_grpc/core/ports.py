@@ -66,8 +66,12 @@ class DocumentStore(Protocol):
 class Retriever(Protocol):
     """Finds passages."""
 
-    async def retrieve(self, scope: Scope, query: Query) -> Retrieval:
-        """Find the passages of the scope that fit best. None fit, or no more: no hits."""
+    async def retrieve(self, scope: Scope, query: Query, context: Context) -> Retrieval:
+        """Find the passages of the scope that fit best. None fit, or no more: no hits.
+
+        Raises:
+            DeadlineExceeded: the caller's time was up before the work began.
+        """
         ...
 
 

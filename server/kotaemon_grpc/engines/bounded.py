@@ -56,11 +56,11 @@ class BoundedRetriever:
         self._retriever = retriever
         self._admission = admission
 
-    async def retrieve(self, scope: Scope, query: Query) -> Retrieval:
+    async def retrieve(self, scope: Scope, query: Query, context: Context) -> Retrieval:
         """Find passages, holding a place.
 
         Raises:
             Overloaded: there is no place in time.
         """
-        async with self._admission.admit():
-            return await self._retriever.retrieve(scope, query)
+        async with self._admission.admit(context.remaining_s()):
+            return await self._retriever.retrieve(scope, query, context)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kotaemon_grpc.core.ports import AnswerEngine, Retriever
 
 
-class EngineMetrics(Protocol):
+class AnswerObserver(Protocol):
     """What is told of the work of one engine. Its methods must not block or raise."""
 
     def observe_first_token(self, seconds: float, /) -> None:
@@ -39,7 +39,7 @@ class MeasuredEngine:
     def __init__(
         self,
         engine: AnswerEngine,
-        metrics: EngineMetrics,
+        metrics: AnswerObserver,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Take the engine, what is told, and what counts seconds."""
@@ -83,10 +83,10 @@ class MeasuredRetriever:
         self._observe_retrieval = observe_retrieval
         self._clock = clock
 
-    async def retrieve(self, scope: Scope, query: Query) -> Retrieval:
+    async def retrieve(self, scope: Scope, query: Query, context: Context) -> Retrieval:
         """Find passages. A search that fails or is given up has its time told too."""
         started_s = self._clock()
         try:
-            return await self._retriever.retrieve(scope, query)
+            return await self._retriever.retrieve(scope, query, context)
         finally:
             self._observe_retrieval(self._clock() - started_s)

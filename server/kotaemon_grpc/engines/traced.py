@@ -12,7 +12,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from kotaemon_grpc.core.model import AnswerCompleted, TextDelta
-from kotaemon_grpc.telemetry import attributes as names
+from kotaemon_grpc.telemetry import attributes
 from kotaemon_grpc.telemetry.spans import current_span, span
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ class TracedEngine:
     def __init__(self, engine: AnswerEngine, name: str) -> None:
         """Take the engine and its name, as `local`."""
         self._engine = engine
-        self._span_name = f"{names.INVOKE_AGENT} {name}"
+        self._span_name = f"{attributes.INVOKE_AGENT} {name}"
         self._attributes = {
-            names.GEN_AI_OPERATION_NAME: names.INVOKE_AGENT,
-            names.GEN_AI_PROVIDER_NAME: name,
-            names.GEN_AI_AGENT_NAME: name,
+            attributes.GEN_AI_OPERATION_NAME: attributes.INVOKE_AGENT,
+            attributes.GEN_AI_PROVIDER_NAME: name,
+            attributes.GEN_AI_AGENT_NAME: name,
         }
 
     def answer(
@@ -62,7 +62,7 @@ class TracedEngine:
                             break
                     if isinstance(event, TextDelta) and not began:
                         began = True
-                        span.set(names.GEN_AI_TIME_TO_FIRST_CHUNK, span.elapsed_s)
+                        span.set(attributes.GEN_AI_TIME_TO_FIRST_CHUNK, span.elapsed_s)
                     elif isinstance(event, AnswerCompleted):
                         completed = True
                         _note(span, event.answer)
@@ -81,23 +81,23 @@ class TracedRetriever:
         """Take the retriever."""
         self._retriever = retriever
 
-    async def retrieve(self, scope: Scope, query: Query) -> Retrieval:
+    async def retrieve(self, scope: Scope, query: Query, context: Context) -> Retrieval:
         """Find what the retriever finds."""
-        attributes: dict[str, Value] = {
-            names.GEN_AI_OPERATION_NAME: names.RETRIEVAL,
-            names.GEN_AI_DATA_SOURCE_ID: scope.collection,
-            names.GEN_AI_REQUEST_TOP_K: float(query.limit),
+        known: dict[str, Value] = {
+            attributes.GEN_AI_OPERATION_NAME: attributes.RETRIEVAL,
+            attributes.GEN_AI_DATA_SOURCE_ID: scope.collection,
+            attributes.GEN_AI_REQUEST_TOP_K: float(query.limit),
         }
-        with span(f"{names.RETRIEVAL} {scope.collection}", attributes) as retrieving:
-            retrieval = await self._retriever.retrieve(scope, query)
-            retrieving.set(names.HITS, len(retrieval.hits))
+        with span(f"{attributes.RETRIEVAL} {scope.collection}", known) as retrieving:
+            retrieval = await self._retriever.retrieve(scope, query, context)
+            retrieving.set(attributes.HITS, len(retrieval.hits))
             return retrieval
 
 
 def _note(span: Span, answer: Answer) -> None:
-    span.set(names.GEN_AI_FINISH_REASONS, (answer.finish_reason.value,))
-    span.set(names.PASSAGES, answer.usage.passages)
+    span.set(attributes.GEN_AI_FINISH_REASONS, (answer.finish_reason.value,))
+    span.set(attributes.PASSAGES, answer.usage.passages)
     if answer.usage.input_tokens is not None:
-        span.set(names.GEN_AI_INPUT_TOKENS, answer.usage.input_tokens)
+        span.set(attributes.GEN_AI_INPUT_TOKENS, answer.usage.input_tokens)
     if answer.usage.output_tokens is not None:
-        span.set(names.GEN_AI_OUTPUT_TOKENS, answer.usage.output_tokens)
+        span.set(attributes.GEN_AI_OUTPUT_TOKENS, answer.usage.output_tokens)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from kotaemon_grpc.core.errors import PermissionDenied, TlsTooOld, Unauthenticated
 from kotaemon_grpc.telemetry import names
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import grpc
     from structlog.typing import FilteringBoundLogger
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 _WRITES = ("Create", "Delete", "Import", "Update")
 """How the names of methods that change something begin (AIP-133 to AIP-135, AIP-153)."""
 
-_IDS = ("document_id", "conversation_id")
+_IDS = {"document_id": "documents", "conversation_id": "conversations"}
 _MAX_RESOURCE_CHARS = 256
 
 _DENIALS = (Unauthenticated, PermissionDenied, TlsTooOld)
@@ -51,9 +54,19 @@ class _Denials:
         if isinstance(call.error, _DENIALS):
             if isinstance(call.error, PermissionDenied):
                 call.resource = call.resource or call.error.collection
-            self._log(names.EVENT_AUDIT_DENIED, call, code)
+            cause = call.error.cause if isinstance(call.error, Unauthenticated) else ""
+            # An auditor wants to know where it came from, all the more if not from whom.
+            peer = call.servicer_context.peer()
+            more = {names.KEY_CAUSE: cause, names.KEY_PEER: peer}
+            self._log(names.EVENT_AUDIT_DENIED, call, code, more)
 
-    def _log(self, event: str, call: Call, code: grpc.StatusCode) -> None:
+    def _log(
+        self,
+        event: str,
+        call: Call,
+        code: grpc.StatusCode,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._logger.warning(
             event,
             **{
@@ -65,6 +78,7 @@ class _Denials:
                 names.KEY_CREDENTIAL: call.credential,
                 names.KEY_REQUEST_ID: call.request_id,
                 names.KEY_TRACE_ID: call.trace_id,
+                **more,
             },
         )
 
@@ -79,11 +93,22 @@ class _Writes(_Denials):
     def on_request(self, call: Call, request: Any) -> None:
         """Note the name of what the first request changes (AIP-122), as the client gave it."""
         if not call.resource:
-            header = getattr(request, "header", request)
-            parts = [getattr(header, field, "") for field in ("name", "parent", *_IDS)]
-            call.resource = "/".join(part for part in parts if part)[:_MAX_RESOURCE_CHARS]
+            call.resource = _name_of(getattr(request, "header", request))[:_MAX_RESOURCE_CHARS]
 
     def on_end(self, call: Call, code: grpc.StatusCode) -> None:
         is_denied = isinstance(call.error, _DENIALS)
         if call.identity and not is_denied and self._policy.is_audited(call.identity):
             self._log(names.EVENT_AUDIT_WRITE, call, code)
+
+
+def _name_of(request: Any) -> str:
+    """Return the resource name of what a request creates or deletes; its collection without id."""
+    name: str = getattr(request, "name", "")
+    if name:
+        return name
+    parent: str = getattr(request, "parent", "")
+    for field, kind in _IDS.items():
+        resource_id = getattr(request, field, "")
+        if resource_id:
+            return "/".join(part for part in (parent, kind, resource_id) if part)
+    return parent

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kotaemon_grpc.core.context import Context
 from kotaemon_grpc.pipeline.dispatch import METADATA
 from kotaemon_grpc.telemetry import names
-from kotaemon_grpc.wire.headers import ACCEPT_LANGUAGE, REQUEST_ID
+from kotaemon_grpc.wire.headers import ACCEPT_LANGUAGE, API_KEY, AUTHORIZATION, REQUEST_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import grpc
     from google.protobuf.message import Message
@@ -119,7 +119,10 @@ class Call:
         self.started_s = time.monotonic()
         self.method = method
         self.servicer_context = servicer_context
-        self.metadata: Mapping[str, str | bytes] = dict(METADATA.get(()) or ())
+        given = METADATA.get(()) or ()
+        self.metadata: Mapping[str, str | bytes] = dict(given)
+        if len(self.metadata) < len(given):
+            self.metadata = _without_doubt(given)
 
     @property
     def request_id(self) -> str:
@@ -227,6 +230,16 @@ class Guard(Protocol):
         Called once, when the method is registered. What it returns must not block.
         """
         ...
+
+
+def _without_doubt(given: Sequence[tuple[str, str | bytes]]) -> dict[str, str | bytes]:
+    """Keep the last of values that come twice, but none of two credentials: which one is it?"""
+    keys = [key for key, _ in given]
+    metadata = dict(given)
+    for key in (AUTHORIZATION, API_KEY):
+        if keys.count(key) > 1:
+            metadata[key] = b""  # no credential is bytes: it is refused as one that cannot be read
+    return metadata
 
 
 def _request_id(given: str | bytes | None) -> str:

@@ -43,13 +43,13 @@ class _MethodObserver:
             counts.ok += 1
         else:
             counts.fail(code.name)
-            self._metrics.denied(call.reason)
+            self._metrics.count_denied(call.reason)
         if not self._is_stream:
             counts.received += call.received
             counts.sent += call.sent
         bucket = counts.took(call.elapsed_s)
         if call.span is not None:
-            self._metrics.calls.trace(counts, bucket, call.elapsed_s, call.trace_id)
+            self._metrics.calls.keep_exemplar(counts, bucket, call.elapsed_s, call.trace_id)
 
     def _count_received(self, _call: Call) -> None:
         self._counts.received += 1

@@ -100,8 +100,14 @@ class _Wrapper:
             request = await call.servicer_context.read()
             call.reading_since_s = 0.0
             if request is grpc.aio.EOF:
+                if not self._method.server_streaming:
+                    await _require_whole(call)
                 return
-            yield self._message(call, request)
+            message = self._message(call, request)
+            # A stream may wait for hours for its next message: it keeps none meanwhile.
+            del request
+            yield message
+            del message
 
     def _message(self, call: Call, request: bytes) -> Any:
         """Read a message here, where what it does wrong is answered as all else is."""
@@ -228,6 +234,7 @@ class _Stream(_Wrapper):
                 request: Any = self._messages(call)
             elif (message := await servicer_context.read()) is not grpc.aio.EOF:
                 request = self._message(call, message)
+                del message
             else:
                 await self._nothing_came()
             await self._handler(request, call, send)
@@ -242,6 +249,22 @@ class _Stream(_Wrapper):
             if call.timer is not None:
                 call.timer.cancel()
         self._end(call, grpc.StatusCode.OK)
+
+
+async def _require_whole(call: Call) -> None:
+    """Go on if a client's stream ended because the client ended it.
+
+    Core reads nothing more in either case, also when it has refused a message that is
+    too large: half of a document must not be taken for the whole. What is sent first
+    goes out early, and fails for a call that core has given up.
+    """
+    try:
+        await call.servicer_context.send_initial_metadata(())
+    except grpc.aio.UsageError:  # the handler has sent it
+        return
+    except grpc.aio.BaseError:
+        call.is_left = True
+        raise asyncio.CancelledError from None
 
 
 async def _send(call: Call, message: bytes) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kotaemon_grpc.telemetry import attributes as names
+from kotaemon_grpc.telemetry import attributes
 
 if TYPE_CHECKING:
     import grpc
@@ -34,7 +34,10 @@ class _MethodTracing:
     def __init__(self, tracing: Tracing, name: str) -> None:
         self._start_call = tracing.start_call
         self._name = name
-        self._attributes = {names.RPC_SYSTEM_NAME: names.RPC_GRPC, names.RPC_METHOD: name}
+        self._attributes = {
+            attributes.RPC_SYSTEM_NAME: attributes.RPC_GRPC,
+            attributes.RPC_METHOD: name,
+        }
 
     def on_start(self, call: Call) -> None:
         call.trace_id, call.span = self._start_call(self._name, self._attributes, call.metadata)
@@ -43,10 +46,10 @@ class _MethodTracing:
         span = call.span
         if span is None:
             return
-        span.set(names.RPC_STATUS_CODE, code.name)
+        span.set(attributes.RPC_STATUS_CODE, code.name)
         if call.reason:
-            span.set(names.REASON, str(call.reason))
-        if code.name in names.RPC_ERRORS:
+            span.set(attributes.REASON, str(call.reason))
+        if code.name in attributes.RPC_ERRORS:
             span.fail(code.name)
             if isinstance(call.error, Exception):
                 span.saw(call.error)

@@ -95,7 +95,9 @@ class CallCounts(Collector):
         """
         return self._methods.setdefault((call_type, service, method), MethodCounts())
 
-    def trace(self, counts: MethodCounts, bucket: int, seconds: float, trace_id: str) -> None:
+    def keep_exemplar(
+        self, counts: MethodCounts, bucket: int, seconds: float, trace_id: str
+    ) -> None:
         """Keep a call that was traced as the example of its bucket."""
         counts.exemplars[bucket] = Exemplar(
             {names.EXEMPLAR_TRACE_ID: trace_id}, seconds, self._clock()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from kotaemon_grpc.core.errors import AgentError
 from kotaemon_grpc.telemetry import names
 
 if TYPE_CHECKING:
@@ -23,8 +22,16 @@ _FIGURES: tuple[tuple[type[GaugeMetricFamily | CounterMetricFamily], str, str], 
         "Collections with changes that questions do not find yet.",
     ),
     (GaugeMetricFamily, names.INDEX_SIZE, "Size of the search indexes on disk."),
-    (CounterMetricFamily, names.LOG_LINES_DROPPED, "Log lines that nobody took in time."),
-    (CounterMetricFamily, names.SPANS_DROPPED, "Spans that could not be exported in time."),
+    (
+        CounterMetricFamily,
+        names.LOG_LINES_DROPPED,
+        "Log lines that nobody took in time, or that could not be made or written.",
+    ),
+    (
+        CounterMetricFamily,
+        names.SPANS_DROPPED,
+        "Spans that could not be exported in time, or that the receiver did not take.",
+    ),
 )
 
 
@@ -40,7 +47,7 @@ class Figures(Collector):
 
         Args:
             name: of the metric, one of `names`.
-            figure: returns it; may raise an `AgentError` when it cannot be had.
+            figure: returns it; may raise when it cannot be had.
         """
         self._asked[name] = figure
 
@@ -58,5 +65,5 @@ def _or_nan(figure: Callable[[], float]) -> float:
     """Make a figure that cannot be had one that is not known: the others are needed then."""
     try:
         return figure()
-    except AgentError:
+    except Exception:  # noqa: BLE001 - one broken figure must not cost the whole scrape
         return math.nan

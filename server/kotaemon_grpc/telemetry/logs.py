@@ -9,7 +9,9 @@ own words.
 from __future__ import annotations
 
 import logging
+import math
 import sys
+import time
 from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
 
 import structlog
@@ -20,7 +22,7 @@ from kotaemon_grpc.telemetry.lines import JsonLines, StructlogLines, json_line
 from kotaemon_grpc.telemetry.log_stream import LogStream
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
 
 Format: TypeAlias = Literal["json", "console"]
 
-# An error to grpcio, from its logger `grpc._cython.cygrpc`. Any client can cause it.
+# An error to grpcio, from its logger `grpc._cython.cygrpc`, for each value of metadata that
+# it cannot read. Any client can cause it, as often as it likes.
 _NOT_UTF_8 = "Invalid encoding on %s"
+_CLIENTS_INTERVAL_S = 1.0
 
 
 class LoggerFactory:
@@ -82,13 +86,44 @@ class LoggerFactory:
         )
 
 
-def configure(level: Level, format: Format, stream: TextIO | None = None) -> LoggerFactory:  # noqa: A002 - the name of the setting
+_OURS = "kotaemon_grpc."
+
+
+class _LibraryFilter(logging.Filter):
+    """Lets through what libraries say that is important enough.
+
+    What a client alone has caused is made a warning, and is told once a second at most.
+    """
+
+    def __init__(self, level: int, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._level = level
+        self._clock = clock
+        self._quiet_until_s = -math.inf
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.msg == _NOT_UTF_8:
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+            now_s = self._clock()
+            if now_s < self._quiet_until_s:
+                return False
+            self._quiet_until_s = now_s + _CLIENTS_INTERVAL_S
+        return record.levelno >= self._level
+
+
+def configure(
+    level: Level,
+    format: Format,  # noqa: A002 - the name of the setting
+    stream: TextIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> LoggerFactory:
     """Send the logs of this program and of its libraries to one stream.
 
     Args:
         level: what is less important than this is not written.
         format: `json` for machines, `console` for people.
         stream: where to; stdout if None.
+        clock: seconds that only grow.
 
     Returns:
         What makes the loggers of the parts of the program.
@@ -103,19 +138,17 @@ def configure(level: Level, format: Format, stream: TextIO | None = None) -> Log
     if format == "console":
         colored = structlog.dev.ConsoleRenderer(colors=output.isatty())
         rendering = [_exception_as_text, colored]
-    _route_libraries(output, _number(level), shared, rendering)
+    handler = logging.StreamHandler(output)
+    handler.addFilter(_LibraryFilter(_number(level), clock))
+    _route_libraries(handler, _number(level), shared, rendering)
     return LoggerFactory(output, level, [*shared, *rendering], for_people=format == "console")
 
 
 def _route_libraries(
-    output: TextIO, level: int, shared: list[Processor], rendering: list[Processor]
+    handler: logging.Handler, level: int, shared: list[Processor], rendering: list[Processor]
 ) -> None:
-    handler = logging.StreamHandler(output)
-    handler.addFilter(lambda record: _level_of(record) >= level)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            # Libraries fill in what callers sent; the template says enough.
-            use_get_message=False,
             foreign_pre_chain=[structlog.stdlib.add_logger_name, _first_line, *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
@@ -126,16 +159,12 @@ def _route_libraries(
     root.setLevel(max(level, logging.WARNING) if level > logging.DEBUG else level)
 
 
-def _level_of(record: logging.LogRecord) -> int:
-    """Return the level of a library's record; what a client alone has caused is a warning."""
-    if record.msg == _NOT_UTF_8:
-        record.levelno, record.levelname = logging.WARNING, "WARNING"
-    return record.levelno
-
-
 def _first_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    record = event["_record"]
+    # Libraries fill in what callers sent: of theirs the template has to do.
+    said = event[names.KEY_EVENT] if record.name.startswith(_OURS) else record.msg
     # asyncio's further lines show the repr of the exception that nobody fetched.
-    lines = str(event[names.KEY_EVENT]).splitlines()
+    lines = str(said).splitlines()
     event[names.KEY_EVENT] = lines[0] if lines else ""
     return event
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
+from kotaemon_grpc.core.errors import CredentialProblem
 from kotaemon_grpc.core.model import FinishReason
 from kotaemon_grpc.telemetry import names
 from kotaemon_grpc.telemetry.call_counts import CallCounts
@@ -29,12 +30,7 @@ _SHEDS = (
     names.SHED_RATE_LIMITED,
 )
 _DENIALS = (
-    Reason.CREDENTIALS_MISSING,
-    Reason.CREDENTIALS_MALFORMED,
-    Reason.CREDENTIALS_EXPIRED,
-    Reason.CREDENTIALS_NOT_YET_VALID,
-    Reason.CREDENTIALS_NOT_TRUSTED,
-    Reason.CREDENTIALS_REVOKED,
+    *(Reason[f"CREDENTIALS_{problem.name}"] for problem in CredentialProblem),
     Reason.TLS_VERSION_TOO_OLD,
     Reason.METHOD_NOT_ALLOWED,
     Reason.COLLECTION_NOT_ALLOWED,
@@ -146,21 +142,21 @@ class Metrics:
         """Resolve the labels of an engine, by its name in the configuration."""
         return EngineMetrics(self._engines, engine)
 
-    def answered(self, reason: FinishReason) -> None:
+    def count_answer(self, reason: FinishReason) -> None:
         """Count an answer."""
         self._answers[reason].inc()
 
-    def shed(self, reason: str) -> None:
+    def count_shed(self, reason: str) -> None:
         """Count a call that there was no room for, by one of `names.SHED_…`."""
         self._shed[reason].inc()
 
-    def denied(self, reason: str) -> None:
+    def count_denied(self, reason: str) -> None:
         """Count a call that failed, by its `Reason`, if that is who called."""
         counter = self._denied.get(reason)
         if counter is not None:
             counter.inc()
 
-    def verified(self, tls_version: str, group: str) -> None:
+    def count_verified(self, tls_version: str, group: str) -> None:
         """Count credentials that were verified, as they were not known yet.
 
         Args:
@@ -194,7 +190,7 @@ class Metrics:
         """Say when a file's first certificate expires."""
         self._expiry.labels(file).set(expires.timestamp())
 
-    def observe_store(
+    def ask_store(
         self,
         *,
         documents: Callable[[], float],
@@ -212,15 +208,15 @@ class Metrics:
         self._figures.ask(names.PASSAGES, passages)
         self._figures.ask(names.INDEX_LAG, index_lag)
 
-    def observe_index_size(self, size_bytes: Callable[[], float]) -> None:
+    def ask_index_size(self, size_bytes: Callable[[], float]) -> None:
         """Take what tells the size of the search indexes, on a thread of its own."""
         self._figures.ask(names.INDEX_SIZE, size_bytes)
 
-    def observe_log(self, dropped_lines: Callable[[], int]) -> None:
+    def ask_log(self, dropped_lines: Callable[[], int]) -> None:
         """Take what counts the log lines that were lost."""
         self._figures.ask(names.LOG_LINES_DROPPED, dropped_lines)
 
-    def observe_traces(self, dropped_spans: Callable[[], int]) -> None:
+    def ask_traces(self, dropped_spans: Callable[[], int]) -> None:
         """Take what counts the spans that were lost."""
         self._figures.ask(names.SPANS_DROPPED, dropped_spans)
 

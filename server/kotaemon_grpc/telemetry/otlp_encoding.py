@@ -12,7 +12,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 from opentelemetry.proto.trace.v1.trace_pb2 import SpanFlags, Status
 
-from kotaemon_grpc.telemetry import attributes as names
+from kotaemon_grpc.telemetry import attributes
 from kotaemon_grpc.telemetry.spans import Kind
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def request(spans: Iterable[Span], resource: Mapping[str, str]) -> bytes:
     message = ExportTraceServiceRequest()
     of_resource = message.resource_spans.add()
     of_resource.resource.attributes.extend(_attributes(resource))
-    of_scope = of_resource.scope_spans.add(schema_url=names.SCHEMA_URL)
+    of_scope = of_resource.scope_spans.add(schema_url=attributes.SCHEMA_URL)
     of_scope.scope.name = _SCOPE
     of_scope.spans.extend(_span(span) for span in spans)
     return message.SerializeToString()
@@ -65,8 +65,8 @@ def _span(span: Span) -> SpanMessage:
         events=[
             SpanMessage.Event(
                 time_unix_nano=time_ns,
-                name=names.EXCEPTION,
-                attributes=_attributes({names.EXCEPTION_TYPE: error_type}),
+                name=attributes.EXCEPTION,
+                attributes=_attributes({attributes.EXCEPTION_TYPE: error_type}),
             )
             for time_ns, error_type in span.events
         ],

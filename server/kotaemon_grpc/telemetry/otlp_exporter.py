@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import grpc
@@ -119,8 +120,8 @@ class OtlpExporter:
         self._closing = True
         self._wake.set()
         await asyncio.to_thread(self._join, timeout_s)
-        self.dropped += len(self._waiting)
-        self._waiting.clear()
+        while left := self._take():
+            self.dropped += len(left)
 
     def _join(self, timeout_s: float) -> None:
         self._thread.join(timeout_s)
@@ -139,8 +140,16 @@ class OtlpExporter:
             timeout_s = min(self._timeout_s, self._closes_at_s - self._clock())
             if timeout_s <= 0:
                 break
-            count = min(_MAX_BATCH, len(self._waiting))
-            self._send([self._waiting.popleft() for _ in range(count)], timeout_s)
+            if spans := self._take():
+                self._send(spans, timeout_s)
+
+    def _take(self) -> list[Span]:
+        """Take a batch. At the end both threads may: each span is taken by one of them."""
+        spans: list[Span] = []
+        with suppress(IndexError):
+            while len(spans) < _MAX_BATCH:
+                spans.append(self._waiting.popleft())
+        return spans
 
     def _send(self, spans: Sequence[Span], timeout_s: float) -> None:
         try:

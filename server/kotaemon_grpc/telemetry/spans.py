@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
-from kotaemon_grpc.telemetry import attributes as names
+from kotaemon_grpc.telemetry import attributes
 from kotaemon_grpc.telemetry.trace_context import TraceContext
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Span:
     def fail(self, error_type: str) -> None:
         """Note that it failed, with a code or the name of a type."""
         self.is_error = True
-        self.attributes[names.ERROR_TYPE] = error_type
+        self.attributes[attributes.ERROR_TYPE] = error_type
 
     def saw(self, error: BaseException) -> None:
         """Note that an exception passed, by its type alone."""
@@ -140,7 +140,7 @@ class Span:
     def end_with(self, error: BaseException | None) -> None:
         """End, with what ended it. Whoever was cancelled, or closed early, did not fail."""
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
-            self.attributes[names.CANCELLED] = True
+            self.attributes[attributes.CANCELLED] = True
         elif error is not None:
             self.saw(error)
             self.fail(type_name(error))

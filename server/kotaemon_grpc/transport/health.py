@@ -15,7 +15,12 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2
 
 from kotaemon_grpc.transport.listener import Bounds, bind_plaintext, server_options
-from kotaemon_grpc.transport.threaded_health import MAX_WATCHES, ThreadedHealthServicer
+from kotaemon_grpc.transport.threaded_health import (
+    MAX_WATCHES,
+    NO_REQUEST,
+    REQUEST_TIMEOUT_S,
+    ThreadedHealthServicer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,23 +28,33 @@ if TYPE_CHECKING:
     from kotaemon_grpc.transport.address import Address
 
 SERVICE_NAME = "grpc.health.v1.Health"
-_THREADS = MAX_WATCHES + 2
-_BOUNDS = Bounds(max_message_bytes=4096, max_concurrent_streams=100, max_connections=100)
+_THREADS = MAX_WATCHES + 12
+# A call has a thread: one connection never takes them all.
+_BOUNDS = Bounds(max_message_bytes=4096, max_concurrent_streams=4, max_connections=100)
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-_NO_SERVICE = "\0"
 
 
 class _Servicer(health.aio.HealthServicer):  # type: ignore[misc] # untyped
-    """A health servicer whose watches can be ended: else each holds up a drain to its end."""
+    """A health servicer whose calls can be ended: else each holds up a drain to its end.
 
-    def __init__(self) -> None:
+    Its methods read their one request themselves, for no longer than the limit.
+    """
+
+    def __init__(self, request_timeout_s: float) -> None:
         super().__init__()
         self.ended = asyncio.Event()
+        self._request_timeout_s = request_timeout_s
+
+    async def Check(  # noqa: N802 - the name in the protocol
+        self, _requests: object, context: grpc.aio.ServicerContext
+    ) -> Any:
+        return await super().Check(await self._read(context), context)
 
     async def Watch(  # noqa: N802 - the name in the protocol
-        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext
+        self, _requests: object, context: grpc.aio.ServicerContext
     ) -> None:
+        request = await self._read(context)
         watch = asyncio.ensure_future(super().Watch(request, context))
         ended = asyncio.ensure_future(self.ended.wait())
         try:
@@ -49,21 +64,34 @@ class _Servicer(health.aio.HealthServicer):  # type: ignore[misc] # untyped
             watch.cancel()
             await asyncio.gather(watch, ended, return_exceptions=True)
 
+    async def _read(self, context: grpc.aio.ServicerContext) -> health_pb2.HealthCheckRequest:
+        request = grpc.aio.EOF
+        try:
+            async with asyncio.timeout(self._request_timeout_s):
+                request = await context.read()
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no request came")
+        return NO_REQUEST if request is grpc.aio.EOF else request
+
 
 class HealthReporter:
     """Tells probes and clients which services serve. Until told otherwise, none does."""
 
-    def __init__(self) -> None:
+    def __init__(self, request_timeout_s: float) -> None:
         """Start with nothing known; use `create`."""
-        self._servicer = _Servicer()
-        self._threaded = ThreadedHealthServicer()
+        self._servicer = _Servicer(request_timeout_s)
+        self._threaded = ThreadedHealthServicer(request_timeout_s)
         self._services: set[str] = {""}
         self._is_shut_down = False
 
     @classmethod
-    async def create(cls) -> HealthReporter:
-        """Make a reporter that says NOT_SERVING for the server as a whole."""
-        reporter = cls()
+    async def create(cls, *, request_timeout_s: float = REQUEST_TIMEOUT_S) -> HealthReporter:
+        """Make a reporter that says NOT_SERVING for the server as a whole.
+
+        Args:
+            request_timeout_s: a call whose request takes longer is ended; above 0.
+        """
+        reporter = cls(request_timeout_s)
         await reporter.set_not_serving()
         return reporter
 
@@ -138,8 +166,8 @@ class HealthServer:
 
 def _handlers(servicer: Any) -> grpc.GenericRpcHandler:
     kinds = {
-        "Check": grpc.unary_unary_rpc_method_handler,
-        "Watch": grpc.unary_stream_rpc_method_handler,
+        "Check": grpc.stream_unary_rpc_method_handler,
+        "Watch": grpc.stream_stream_rpc_method_handler,
     }
     return grpc.method_handlers_generic_handler(
         SERVICE_NAME,
@@ -162,4 +190,4 @@ def _request_of(content: bytes) -> health_pb2.HealthCheckRequest:
     try:
         return health_pb2.HealthCheckRequest.FromString(content)
     except DecodeError:
-        return health_pb2.HealthCheckRequest(service=_NO_SERVICE)
+        return NO_REQUEST

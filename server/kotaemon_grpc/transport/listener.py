@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import grpc
 
 MAX_METADATA_BYTES = 16 * 1024
+_HANDSHAKE_TIMEOUT_MS = 10_000
 _KEEPALIVE_TIME_MS = 60_000
 _KEEPALIVE_TIMEOUT_MS = 20_000
 _MIN_PING_INTERVAL_MS = 10_000
@@ -32,12 +33,19 @@ class Bounds:
             it a rapid reset (CVE-2023-44487) reaches the handlers.
         max_connections: the connections that may be open; a further one is closed.
         max_metadata_bytes: the most metadata that a call may bring along.
+        max_idle_s: how long a connection may have no call open.
+        max_age_s: after what time a connection is asked to go, give or take a tenth (gRFC A9).
+        max_age_grace_s: how long its open calls may go on then, whether or not their
+            clients take what is sent to them.
     """
 
     max_message_bytes: int
     max_concurrent_streams: int
     max_connections: int
     max_metadata_bytes: int = MAX_METADATA_BYTES
+    max_idle_s: float = 300.0
+    max_age_s: float = 3600.0
+    max_age_grace_s: float = 3600.0
 
 
 def server_options(bounds: Bounds) -> list[tuple[str, int]]:
@@ -51,6 +59,11 @@ def server_options(bounds: Bounds) -> list[tuple[str, int]]:
         # Between the two limits core drops calls at random: equal ones make it plain.
         ("grpc.max_metadata_size", bounds.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", bounds.max_metadata_bytes),
+        # Who connects and then says nothing takes the place of another.
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_TIMEOUT_MS),
+        ("grpc.max_connection_idle_ms", _ms(bounds.max_idle_s)),
+        ("grpc.max_connection_age_ms", _ms(bounds.max_age_s)),
+        ("grpc.max_connection_age_grace_ms", _ms(bounds.max_age_grace_s)),
         # A peer that vanished is found by our pings (gRFC A8, A9) ...
         ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
         ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
@@ -61,6 +74,10 @@ def server_options(bounds: Bounds) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MS),
         ("grpc.http2.max_ping_strikes", _MAX_PING_STRIKES),
     ]
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
 
 
 def bind(

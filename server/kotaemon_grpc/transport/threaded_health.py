@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,14 +14,29 @@ if TYPE_CHECKING:
 MAX_WATCHES = 4
 """Each takes a thread for as long as its peer likes; checks need others."""
 
+REQUEST_TIMEOUT_S = 2.0
+"""A request comes along with the head of its call; whoever holds it back is no prober."""
+
+NO_REQUEST = health_pb2.HealthCheckRequest(service="\0")
+"""Stands for what is no request: it asks for a service that is not there."""
+
 _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
-class ThreadedHealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # untyped
-    """Tells the states that `set` was given. A message is never sent under a lock."""
+class ThreadedHealthServicer:
+    """Tells the states that `set` was given. A message is never sent under a lock.
 
-    def __init__(self) -> None:
-        """Start without any service."""
+    Its methods take a stream of requests, of which they read one: for a single request
+    core itself waits, on a thread of the pool and for as long as the peer likes.
+    """
+
+    def __init__(self, request_timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+        """Start without any service.
+
+        Args:
+            request_timeout_s: a call whose request takes longer is cancelled; above 0.
+        """
+        self._request_timeout_s = request_timeout_s
         self._changed = threading.Condition()
         self._statuses: dict[str, Any] = {}
         self._watches = threading.Semaphore(MAX_WATCHES)
@@ -33,18 +48,20 @@ class ThreadedHealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[mi
             self._changed.notify_all()
 
     def Check(  # noqa: N802 - the name in the protocol
-        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
+        self, requests: Iterator[health_pb2.HealthCheckRequest], context: grpc.ServicerContext
     ) -> health_pb2.HealthCheckResponse:
         """Tell the state of a service; NOT_FOUND if it was never set."""
+        request = self._read(requests, context)
         status = self._statuses.get(request.service)
         if status is None:
             context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
         return health_pb2.HealthCheckResponse(status=status)
 
     def Watch(  # noqa: N802 - the name in the protocol
-        self, request: health_pb2.HealthCheckRequest, context: grpc.ServicerContext
+        self, requests: Iterator[health_pb2.HealthCheckRequest], context: grpc.ServicerContext
     ) -> Iterator[health_pb2.HealthCheckResponse]:
         """Tell the state of a service, and each change; RESOURCE_EXHAUSTED above the most."""
+        request = self._read(requests, context)
         if not self._watches.acquire(blocking=False):
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watches; use Check")
         try:
@@ -60,6 +77,17 @@ class ThreadedHealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[mi
                     yield health_pb2.HealthCheckResponse(status=status)
         finally:
             self._watches.release()
+
+    def _read(
+        self, requests: Iterator[health_pb2.HealthCheckRequest], context: grpc.ServicerContext
+    ) -> health_pb2.HealthCheckRequest:
+        limit = threading.Timer(self._request_timeout_s, context.cancel)
+        limit.daemon = True
+        limit.start()
+        try:
+            return next(requests, NO_REQUEST)  # raises what core expects if it is cancelled
+        finally:
+            limit.cancel()
 
     def _status(self, request: health_pb2.HealthCheckRequest) -> Any:
         return self._statuses.get(request.service, _UNKNOWN)

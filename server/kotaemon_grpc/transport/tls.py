@@ -23,7 +23,27 @@ if TYPE_CHECKING:
 
     from kotaemon_grpc.transport.certificate import Clock
 
-_ADVICE = 'run "kotaemon-grpc certs init" or install a new one'
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do about files that are no good, as the ends of sentences.
+
+    Args:
+        renew: about a certificate or a key that cannot be used.
+        pair: about a key that is not that of the certificate.
+        unlock: about a key that is encrypted, with no passphrase given.
+    """
+
+    renew: str
+    pair: str
+    unlock: str
+
+
+_OF_LISTENERS = Advice(
+    renew='run "kotaemon-grpc certs init" or install a new one',
+    pair='install the two that belong together or run "kotaemon-grpc certs init"',
+    unlock="set tls.key_passphrase",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +79,7 @@ def load(
     *,
     passphrase: str = "",
     clock: Clock = utc_now,
+    advice: Advice = _OF_LISTENERS,
 ) -> Material:
     """Read the server's TLS files and check that they work together.
 
@@ -69,6 +90,7 @@ def load(
             if the listener asks for none.
         passphrase: of the key, if it is encrypted.
         clock: the present time.
+        advice: what errors tell the operator to do.
 
     Raises:
         OperatorError: a file is missing, cannot be read or is not what it should
@@ -76,16 +98,13 @@ def load(
     """
     chain = certificates.load_all(certificate)
     for each in chain:
-        _check_validity(each, f"certificate {certificate}", clock())
+        _check_validity(each, f"certificate {certificate}", clock(), advice)
     if not certificates.allows(chain[0], Usage.SERVER):
-        raise OperatorError(f"certificate {certificate} is not made for servers; {_ADVICE}")
-    private_key = _load_key(key, passphrase)
+        raise OperatorError(f"certificate {certificate} is not made for servers; {advice.renew}")
+    private_key = _load_key(key, passphrase, advice)
     if private_key.public_key() != chain[0].public_key():
-        raise OperatorError(
-            f"key {key} does not match certificate {certificate}; install the two that belong "
-            'together or run "kotaemon-grpc certs init"'
-        )
-    cas = _load_cas(client_ca, clock()) if client_ca else []
+        raise OperatorError(f"key {key} does not match certificate {certificate}; {advice.pair}")
+    cas = _load_cas(client_ca, clock(), advice) if client_ca else []
     found = {certificate: tuple(chain)}
     if client_ca:
         found[client_ca] = tuple(cas)
@@ -114,7 +133,7 @@ def server_credentials(material: Material) -> grpc.ServerCredentials:
     )
 
 
-def _load_cas(path: Path, now: dt.datetime) -> list[x509.Certificate]:
+def _load_cas(path: Path, now: dt.datetime, advice: Advice) -> list[x509.Certificate]:
     cas = certificates.load_all(path, "CA bundle")
     if not all(certificates.is_ca(each) for each in cas):
         raise OperatorError(
@@ -122,31 +141,34 @@ def _load_cas(path: Path, now: dt.datetime) -> list[x509.Certificate]:
         )
     valid = [each for each in cas if each.not_valid_after_utc > now]
     if not valid:
-        _check_validity(cas[0], f"CA bundle {path}", now)
+        _check_validity(cas[0], f"CA bundle {path}", now, advice)
     return valid or cas
 
 
-def _load_key(path: Path, passphrase: str) -> PrivateKeyTypes:
+def _load_key(path: Path, passphrase: str, advice: Advice) -> PrivateKeyTypes:
     pem = keyfiles.read(path, "key")
     try:
         return serialization.load_pem_private_key(pem, passphrase.encode() or None)
     except TypeError:
-        wrong = "is not encrypted" if passphrase else "is encrypted"
-        todo = "remove" if passphrase else "set"
-        raise OperatorError(f"key {path} {wrong}; {todo} tls.key_passphrase") from None
+        wrong = "is not encrypted; remove tls.key_passphrase"
+        if not passphrase:
+            wrong = f"is encrypted; {advice.unlock}"
+        raise OperatorError(f"key {path} {wrong}") from None
     except ValueError:
         # Both are told alike by the library; its own words may quote the file.
         wrong = "is not a PEM key, or the passphrase is wrong" if passphrase else "is not a PEM key"
-        raise OperatorError(f"key {path} {wrong}; {_ADVICE}") from None
+        raise OperatorError(f"key {path} {wrong}; {advice.renew}") from None
 
 
-def _check_validity(certificate: x509.Certificate, what: str, now: dt.datetime) -> None:
+def _check_validity(
+    certificate: x509.Certificate, what: str, now: dt.datetime, advice: Advice
+) -> None:
     if now >= certificate.not_valid_after_utc:
         day = certificate.not_valid_after_utc.date()
-        raise OperatorError(f"{what} expired on {day}; {_ADVICE}")
+        raise OperatorError(f"{what} expired on {day}; {advice.renew}")
     if now < certificate.not_valid_before_utc:
         start = certificate.not_valid_before_utc.isoformat()
-        raise OperatorError(f"{what} is not valid before {start}; set the clock or {_ADVICE}")
+        raise OperatorError(f"{what} is not valid before {start}; set the clock or {advice.renew}")
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kotaemon_grpc.core.caller import Caller
+from kotaemon_grpc.core.context import Context
 from kotaemon_grpc.core.errors import AlreadyExists
 from kotaemon_grpc.core.model import ImportOutcome, IndexingState, Query, Scope
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HERE = Scope("acme", "manuals")
+CONTEXT = Context(Caller("someone", HERE.tenant))
 ELSEWHERE = (Scope("other", "manuals"), Scope("acme", "letters"))
 
 
@@ -32,7 +35,7 @@ async def test_a_document_that_was_put_can_be_got_listed_and_found(store: Any, d
     )
     assert await store.documents.get(HERE, "guide") == document
     assert (await store.documents.list(HERE, after="", limit=5)).items == (document,)
-    found = await store.retriever.retrieve(HERE, Query("lantern"))
+    found = await store.retriever.retrieve(HERE, Query("lantern"), CONTEXT)
     assert [hit.passage for hit in found.hits] == [made.passages[1]]
 
 
@@ -43,10 +46,10 @@ async def test_other_tenants_and_collections_see_and_change_nothing(store: Any, 
         assert (await store.documents.list(scope, after="", limit=5)).items == ()
         assert not await store.documents.collection_exists(scope)
         assert not await store.documents.delete(scope, "guide")
-        assert (await store.retriever.retrieve(scope, Query("gate"))).hits == ()
+        assert (await store.retriever.retrieve(scope, Query("gate"), CONTEXT)).hits == ()
         _, outcome = await store.documents.put(scope, draft("guide", "a fence"), replace=False)
         assert outcome is ImportOutcome.CREATED
-    found = await store.retriever.retrieve(HERE, Query("gate fence"))
+    found = await store.retriever.retrieve(HERE, Query("gate fence"), CONTEXT)
     assert [hit.passage.text for hit in found.hits] == ["the gate opens at nine"]
 
 
@@ -85,7 +88,7 @@ async def test_any_difference_replaces_and_keeps_the_time_of_creation(
     assert second.created_at == first.created_at
     assert second.updated_at > first.updated_at
     assert await store.documents.get(HERE, "guide") == second
-    hits = (await store.retriever.retrieve(HERE, Query("gate"))).hits
+    hits = (await store.retriever.retrieve(HERE, Query("gate"), CONTEXT)).hits
     assert [(hit.document.title, hit.document.uri) for hit in hits] == [(second.title, second.uri)]
 
 
@@ -95,18 +98,18 @@ async def test_a_taken_id_is_refused_without_replace(store: Any, draft: Any) -> 
         with pytest.raises(AlreadyExists):
             await store.documents.put(HERE, draft("guide", text), replace=False)
     assert await store.documents.get(HERE, "guide") == first
-    assert (await store.retriever.retrieve(HERE, Query("fence"))).hits == ()
+    assert (await store.retriever.retrieve(HERE, Query("fence"), CONTEXT)).hits == ()
 
 
 async def test_what_was_replaced_or_deleted_is_not_found_any_more(store: Any, draft: Any) -> None:
     await store.documents.put(HERE, draft("guide", "a gate", "a bridge"), replace=False)
     await store.documents.put(HERE, draft("guide", "a fence"), replace=True)
-    found = await store.retriever.retrieve(HERE, Query("gate bridge fence"))
+    found = await store.retriever.retrieve(HERE, Query("gate bridge fence"), CONTEXT)
     assert [hit.passage.text for hit in found.hits] == ["a fence"]
     assert await store.documents.delete(HERE, "guide")
     assert not await store.documents.delete(HERE, "guide")
     assert await store.documents.get(HERE, "guide") is None
-    assert (await store.retriever.retrieve(HERE, Query("gate bridge fence"))).hits == ()
+    assert (await store.retriever.retrieve(HERE, Query("gate bridge fence"), CONTEXT)).hits == ()
 
 
 async def test_pages_are_by_id_and_whole(store: Any, draft: Any) -> None:
@@ -127,7 +130,7 @@ async def test_a_hundred_at_once_are_all_kept_and_found(store: Any, draft: Any) 
     async def put(number: int) -> ImportOutcome:
         made = draft(f"d{number}", f"word{number} stands here")
         _, outcome = await store.documents.put(HERE, made, replace=False)
-        found = await store.retriever.retrieve(HERE, Query(f"word{number}"))
+        found = await store.retriever.retrieve(HERE, Query(f"word{number}"), CONTEXT)
         assert [hit.document.id for hit in found.hits] == [f"d{number}"]
         return outcome
 
@@ -144,4 +147,4 @@ async def test_one_of_many_at_once_gets_a_contested_id(
     )
     results = await asyncio.gather(*puts, return_exceptions=True)
     assert sum(isinstance(result, AlreadyExists) for result in results) == 19
-    assert len((await store.retriever.retrieve(HERE, Query("guide"))).hits) == 1
+    assert len((await store.retriever.retrieve(HERE, Query("guide"), CONTEXT)).hits) == 1

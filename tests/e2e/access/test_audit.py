@@ -44,12 +44,12 @@ def writes(document: str, conversation: str) -> dict[str, tuple[list[Any], str]]
     """Every method that changes something: its messages, and the resource in the log."""
     name = f"collections/default/documents/{document}"
     return {
-        f"{DOCUMENTS}/CreateDocument": ([creation(document)], f"collections/default/{document}"),
-        f"{DOCUMENTS}/ImportDocument": (imports(document), f"collections/default/{document}"),
+        f"{DOCUMENTS}/CreateDocument": ([creation(document)], name),
+        f"{DOCUMENTS}/ImportDocument": (imports(document), name),
         f"{DOCUMENTS}/DeleteDocument": ([v2.DeleteDocumentRequest(name=name)], name),
         f"{CONVERSATIONS}/CreateConversation": (
             [v2.CreateConversationRequest(conversation_id=conversation)],
-            conversation,
+            f"conversations/{conversation}",
         ),
         f"{CONVERSATIONS}/DeleteConversation": (
             [v2.DeleteConversationRequest(name=f"conversations/{conversation}")],
@@ -148,7 +148,8 @@ async def test_denials_are_written_down_with_who_was_denied_what(own_house: Any)
         "deleted": ("COLLECTION_NOT_ALLOWED", "rs:alice", "acme"),
         "read": ("COLLECTION_NOT_ALLOWED", "rs:alice", "acme"),
     }
-    assert lines["written"]["resource"] == "collections/default/denied"
+    assert all(line["peer"].startswith("ipv4:127.0.0.1:") for line in lines.values())
+    assert lines["written"]["resource"] == "collections/default/documents/denied"
     assert lines["deleted"]["resource"] == "collections/default/documents/denied"
 
 

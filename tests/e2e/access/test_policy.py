@@ -51,13 +51,13 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     ),
     "a main listener that mixes": (
         '[server]\ncredentials = ["certificate", "jwt"]',
-        "config file {file}: [server] is not valid: ",
+        'config file {file}: "server.credentials" is not valid: ',
         MIXED,
     ),
     "a further listener that mixes": (
         LISTENER.format(credentials='["jwt"]')
         + LISTENER.format(credentials='["certificate+jwt", "api_key"]'),
-        'config file {file}: "server.listeners" is not valid at 1: ',
+        'config file {file}: "server.listeners" is not valid at 1.credentials: ',
         MIXED,
     ),
     "an unknown credential": (
@@ -72,18 +72,18 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     ),
     "two issuers of one name": (
         ISSUER.format(name="corporate") * 2,
-        "config file {file}: [identity] is not valid: ",
+        'config file {file}: "identity.issuers" is not valid: ',
         "two issuers have the same name",
     ),
     "two issuers of one claim": (
         ISSUER.format(name="one") + ISSUER.format(name="two").replace("//two", "//one"),
-        "config file {file}: [identity] is not valid: ",
+        'config file {file}: "identity.issuers" is not valid: ',
         "two issuers have the same claim iss",
     ),
     "an issuer without a tenant": (
         ISSUER.format(name="good") + 'tenant = ""',
-        "identity.issuers, good: ",
-        '"" is no tenant',
+        'config file {file}: "identity.issuers" is not valid at 0.tenant: ',
+        "a tenant has lower-case letters",
     ),
     "a scope that grants no role that is there": (
         ISSUER.format(name="good") + 'roles_by_scope = { all = ["user", "wizard"] }',
@@ -97,12 +97,12 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     ),
     "an issuer named as API keys are": (
         ISSUER.format(name="key"),
-        'config file {file}: "identity.issuers" is not valid at 0: ',
+        'config file {file}: "identity.issuers" is not valid at 0.name: ',
         RESERVED,
     ),
     "an issuer named as certificates are": (
         ISSUER.format(name="good") + ISSUER.format(name="spiffe"),
-        'config file {file}: "identity.issuers" is not valid at 1: ',
+        'config file {file}: "identity.issuers" is not valid at 1.name: ',
         RESERVED,
     ),
     "an issuer with a tenant that is none": (
@@ -115,15 +115,25 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         'config file {file}: "identity.issuers" is not valid at 0.algorithms.0: ',
         "should be 'RS256', 'ES256' or 'EdDSA'",
     ),
+    "an issuer without an algorithm": (
+        ISSUER.format(name="good") + "algorithms = []",
+        'config file {file}: "identity.issuers" is not valid at 0.algorithms: ',
+        "the algorithms are one or more of RS256, ES256, EdDSA",
+    ),
+    "keys that are fetched all the time": (
+        ISSUER.format(name="good") + "refresh_s = 0.9",
+        'config file {file}: "identity.issuers" is not valid at 0.refresh_s: ',
+        "greater than or equal to 1",
+    ),
     "a pattern that is none": (
         "[[identity.certificates]]\npattern = 'spiffe://(?P<tenant'",
         'config file {file}: "identity.certificates" is not valid at 0.pattern: ',
-        "not a regular expression",
+        "it is no regular expression",
     ),
     "a certificate's tenant that is none": (
         CERTIFICATES + 'tenant = "Acme Inc."',
         "identity.certificates, 0: ",
-        '"Acme Inc." is no tenant',
+        "a tenant has lower-case letters",
     ),
     "a group that the pattern has not": (
         CERTIFICATES + CERTIFICATES.replace(".*", "cn:(?P<who>.+)") + 'principal = "{whom}"',
@@ -137,13 +147,13 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     ),
     "API keys without a file": (
         '[server]\ncredentials = ["api_key"]',
-        '"identity.api_keys_file" is not set, ',
-        'and a listener accepts "api_key"',
+        'a listener accepts "api_key", ',
+        'and nothing verifies it; set "identity.api_keys_file"',
     ),
     "tokens without an issuer": (
         LISTENER.format(credentials='["certificate+jwt"]'),
-        '"identity.issuers" is not set, ',
-        'and a listener accepts "jwt"',
+        'a listener accepts "jwt", ',
+        'and nothing verifies it; set "identity.issuers"',
     ),
 }
 

@@ -224,11 +224,19 @@ def test_a_header_that_is_no_bearer_token_is_refused(
     assert problem_of(listener.identify, context, {"authorization": value}) == "MALFORMED"
 
 
-@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer "])
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer"])
 def test_the_scheme_may_be_of_any_case(world: World, scheme: str) -> None:
     listener = world.listener(JWT)
     metadata = {"authorization": f"{scheme} {world.token}"}
     assert listener.identify({}, metadata).principal == TOKEN_WHO
+
+
+@pytest.mark.parametrize("around", [" {}", "{} ", "\t{}", "  {}"])
+def test_a_token_has_one_spelling(
+    world: World, around: str, problem_of: Callable[..., str]
+) -> None:
+    metadata = {"authorization": f"Bearer {around.format(world.token)}"}
+    assert problem_of(world.listener(JWT).identify, {}, metadata) == "MALFORMED"
 
 
 def test_an_api_key_that_is_no_text_is_refused(
@@ -396,6 +404,34 @@ def test_those_that_are_recalled_are_bounded(world: World) -> None:
     assert [listener.recall(peer, SPIFFE, metadata) for peer in "abc"] == [None, identity, identity]
 
 
+def test_who_is_remembered_again_takes_nobodys_place(world: World) -> None:
+    listener = world.listener(CERT, max_cached=2)
+    context, metadata = world.shown("plain")
+    identity = listener.identify(context, metadata)
+    for peer in ("a", "b", "b"):
+        listener.remember(peer, SPIFFE, metadata, identity)
+    assert [listener.recall(peer, SPIFFE, metadata) for peer in "ab"] == [identity, identity]
+
+
+def test_it_is_told_how_a_connection_is_secured_when_its_caller_is_new(
+    world: World, problem_of: Callable[..., str]
+) -> None:
+    told: list[Any] = []
+    listener = world.listener(CERT, JWT, on_verified=lambda *tls: told.append(tls))
+    context, metadata = world.shown("plain")
+    context["ssl_negotiated_key_exchange_group"] = [b"X25519MLKEM768"]
+    for _ in range(3):
+        listener.identify(context, metadata)
+    assert told == [("TLSv1.3", "X25519MLKEM768")]
+    listener.identify({}, world.shown("token")[1])
+    assert told[1:] == [("", "")]
+    assert problem_of(listener.identify, *world.shown("bad token")) == "NOT_TRUSTED"
+    assert len(told) == 2
+    listener.forget()
+    listener.identify(context, metadata)
+    assert len(told) == 3
+
+
 def test_no_secret_is_shown(world: World) -> None:
     listener = world.listener(JWT, KEY)
     texts = [repr(listener.identify(*world.shown(each))) for each in ("token", "key")]
@@ -415,8 +451,9 @@ def test_no_secret_is_shown(world: World) -> None:
     [
         ({"accepts": frozenset()}, "one or more of"),
         ({"accepts": frozenset({"password"})}, "one or more of"),
-        ({"accepts": frozenset({JWT})}, '"jwt", and nothing is configured'),
-        ({"accepts": frozenset({CERT_KEY})}, '"certificate", and nothing is configured'),
+        ({"accepts": frozenset({JWT})}, '"jwt", and nothing verifies it; set "identity.issuers"'),
+        ({"accepts": frozenset({KEY})}, 'verifies it; set "identity.api_keys_file"'),
+        ({"accepts": frozenset({CERT_KEY})}, '"certificate", and nothing verifies it$'),
         ({"accepts": frozenset({NONE}), "min_tls": "1.1"}, "least version"),
     ],
 )

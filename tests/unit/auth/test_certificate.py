@@ -141,7 +141,7 @@ def test_with_rules_a_name_that_none_fits_is_refused(
         ({"pattern": "("}, "no regular expression"),
         ({"pattern": "cn:.*", "tenant": "{tenant}"}, 'no group "tenant"'),
         ({"pattern": "cn:.*", "principal": "{who}"}, 'no group "who"'),
-        ({"pattern": "cn:.*", "tenant": "A B"}, "no tenant"),
+        ({"pattern": "cn:.*", "tenant": "A B"}, "a tenant has lower-case"),
     ],
 )
 def test_a_rule_that_cannot_be_meant_is_an_error_for_the_operator(

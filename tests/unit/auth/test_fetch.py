@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -94,6 +96,49 @@ def test_anything_else_is_refused(web: Web, path: str, problem: str) -> None:
 def test_a_fetch_that_takes_too_long_is_given_up(web: Web) -> None:
     with pytest.raises((SourceError, TimeoutError)):
         get(web.url("/most"), 1e-9, None)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "begins"),
+    [
+        ("http", b""),
+        ("http", b"HTTP/1.1 200 OK\r\nx: "),
+        ("http", b"HTTP/1.1 200 OK\r\n\r\n"),
+        ("http", b"HTTP/1.1 404 Not Found\r\nx: "),
+        ("https", b"\x16\x03\x03\x40\x00"),  # a record of TLS that holds 16 KiB
+    ],
+)
+def test_a_fetch_ends_whatever_drips(scheme: str, begins: bytes) -> None:
+    stopped = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            peer, _ = server.accept()
+            with peer, contextlib.suppress(OSError):
+                peer.sendall(begins)
+                while not stopped.wait(0.01):
+                    peer.sendall(b"x")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            with pytest.raises(SourceError, match=r"^it takes longer than 0\.2 seconds$"):
+                get(f"{scheme}://127.0.0.1:{server.getsockname()[1]}/keys", 0.2, None)
+        finally:
+            stopped.set()
+            thread.join()
+    assert threading.active_count() == 1  # nothing is left to watch
+
+
+async def test_a_failure_of_tls_is_worded(web: Web, secure_web: Web) -> None:
+    told = []
+    for server in (web, secure_web):
+        keys = KeySet(server.url("/good?x=1", "https"))
+        await keys.load()
+        told.append(keys.problem)
+    assert told[0].startswith("TLS failed: ")
+    assert told[1].startswith("its certificate is not trusted: ")
+    assert not any(text.endswith(".") or "_" in text for text in told)
 
 
 def test_a_peer_that_speaks_no_http_is_refused(web: Web) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -207,6 +208,10 @@ async def test_keys_are_fetched_again_and_again(
     ("failure", "problem"),
     [
         (OSError(111, "x"), "connection refused"),
+        (OSError("x"), "OSError"),
+        (socket.gaierror(-2, "x"), "its host name is not known"),
+        (TimeoutError("x"), "it takes too long"),
+        (TimeoutError(110, "x"), "it takes too long"),
         (ValueError("secret"), "ValueError"),
         (SourceError("it is odd"), "it is odd"),
         (b"{}", 'it is no JSON Web Key set, which has a list "keys"'),

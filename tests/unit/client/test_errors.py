@@ -82,3 +82,23 @@ def test_an_error_without_details_says_what_the_transport_says() -> None:
     assert (error.message, error.reason, error.request_id) == ("what the transport says", "", "")
     assert error.field_violations == ()
     assert error.retry_after_s is None
+
+
+def test_a_code_that_is_none_is_unknown() -> None:
+    error = error_from_status(status_pb2.Status(code=99, message="why"))
+    assert type(error) is CallError
+    assert (error.code, str(error)) == (grpc.StatusCode.UNKNOWN, "UNKNOWN: why")
+
+
+def test_trailers_that_are_no_status_leave_the_code_and_the_message() -> None:
+    error = error_from_rpc(rpc_error(("grpc-status-details-bin", b"\xff\xff")))
+    assert type(error) is NotFoundError
+    assert (error.message, error.reason) == ("what the transport says", "")
+
+
+def test_a_detail_that_cannot_be_read_leaves_the_others() -> None:
+    made = status(grpc.StatusCode.NOT_FOUND)
+    made.details[0].value = b"\xff\xff"
+    error = error_from_status(made)
+    assert type(error) is NotFoundError
+    assert (error.reason, error.request_id) == ("", "r-1")

@@ -166,6 +166,24 @@ def test_variables_of_kubernetes_service_links_are_not_ours() -> None:
         ("[server]\nmax_concurrent_streams = 0\n", "greater than or equal to 1"),
         ("[server]\nshutdown_grace_s = inf\n", "finite"),
         ('[log]\nlevel = "loud"\n', "should be 'debug', 'info', 'warning' or 'error'"),
+        (
+            "[limits]\nmax_deadline_s = 30.0\n",
+            "[limits] is not valid: default_deadline_s, 60, is above max_deadline_s, 30",
+        ),
+        (
+            '[traces]\ninsecure = true\nca = "ca.pem"\n',
+            "[traces] is not valid: insecure speaks plaintext",
+        ),
+        ('[traces]\nendpoint = "http://collector:4317"\n', "it is a host and a port"),
+        (
+            '[server]\nlisten = "LOCALHOST:9"\n[[server.listeners]]\nlisten = "localhost:9"\n',
+            "[server] is not valid: two listeners are at localhost:9; choose another port",
+        ),
+        (
+            '[server]\nlisten = "[::1]:9"\n[[server.listeners]]\nlisten = "[0::1]:9"\n',
+            "two listeners are at [::1]:9",
+        ),
+        ('[server]\nlisten = "127.0.0.1:50052"\n', "two listeners are at 127.0.0.1:50052"),
         ("[documents]\nimport_paths = [1]\n", '"documents.import_paths" is not valid'),
         ("server = 5\n", '"server" is a table of settings'),
     ],
@@ -178,6 +196,15 @@ def test_a_wrong_value_names_source_key_and_what_is_expected(
     assert message.startswith(f"config file {file}: ")
     assert expected in message
     assert "\n" not in message
+
+
+def test_listeners_may_share_a_host_a_port_or_any_port() -> None:
+    flags = {
+        "server.listen": "127.0.0.1:0",
+        "server.health_listen": "127.0.0.1:0",
+        "server.listeners": [{"listen": f"127.0.0.{end}"} for end in ("1:0", "1:9", "2:9")],
+    }
+    assert len(load(file=None, environ={}, flags=flags).server.listeners) == 3
 
 
 def test_a_secret_is_shown_neither_in_an_error_nor_by_masked(

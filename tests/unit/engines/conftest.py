@@ -14,6 +14,7 @@ from kotaemon_grpc.retrieval.query import weighted_terms
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kotaemon_grpc.core.context import Context
     from kotaemon_grpc.core.model import Passage, Query, Scope
 
 
@@ -23,9 +24,11 @@ class MemoryRetriever:
 
     documents: dict[str, str]
     queries: list[Query] = field(default_factory=list)
+    contexts: list[Context] = field(default_factory=list)
 
-    async def retrieve(self, scope: Scope, query: Query) -> Retrieval:
+    async def retrieve(self, scope: Scope, query: Query, context: Context) -> Retrieval:
         self.queries.append(query)
+        self.contexts.append(context)
         found: list[tuple[DocumentRef, Passage, set[str]]] = []
         for name, text in self.documents.items():
             parsed = parse_text(text, "text/markdown")

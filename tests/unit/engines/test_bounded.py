@@ -68,10 +68,10 @@ class Retriever:
 
     def __init__(self) -> None:
         self.may_go_on = asyncio.Event()
-        self.asked: list[tuple[Scope, Query]] = []
+        self.asked: list[tuple[Scope, Query, Context]] = []
 
-    async def retrieve(self, scope: Scope, query: Query) -> Retrieval:
-        self.asked.append((scope, query))
+    async def retrieve(self, scope: Scope, query: Query, context: Context) -> Retrieval:
+        self.asked.append((scope, query, context))
         await self.may_go_on.wait()
         return Retrieval((), {"why": 1.0})
 
@@ -80,7 +80,7 @@ def one_place(max_waiting: int = 0) -> Admission:
     return Admission(
         1,
         max_waiting=max_waiting,
-        max_wait_s=60.0,
+        max_wait_s=3600.0,  # beyond the time limit of a test
         clock=time.monotonic,
         on_shed=lambda _: None,
     )
@@ -166,20 +166,31 @@ async def test_an_engine_that_does_not_complete_is_not_completed_for_it() -> Non
 async def test_a_search_holds_a_place() -> None:
     retriever, places = Retriever(), one_place()
     bounded = BoundedRetriever(retriever, places)
-    first = asyncio.create_task(bounded.retrieve(QUESTION.scope, QUERY))
+    first = asyncio.create_task(bounded.retrieve(QUESTION.scope, QUERY, CONTEXT))
     await asyncio.sleep(0)
     assert places.in_flight == 1
     with pytest.raises(Overloaded):
-        await bounded.retrieve(QUESTION.scope, QUERY)
+        await bounded.retrieve(QUESTION.scope, QUERY, CONTEXT)
     retriever.may_go_on.set()
     assert await first == Retrieval((), {"why": 1.0})
-    assert (places.in_flight, retriever.asked) == (0, [(QUESTION.scope, QUERY)])
+    assert (places.in_flight, retriever.asked) == (0, [(QUESTION.scope, QUERY, CONTEXT)])
+
+
+async def test_a_search_that_has_no_time_left_does_not_wait() -> None:
+    retriever = Retriever()
+    bounded = BoundedRetriever(retriever, one_place(max_waiting=1))
+    first = asyncio.create_task(bounded.retrieve(QUESTION.scope, QUERY, CONTEXT))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await bounded.retrieve(QUESTION.scope, QUERY, Context(CONTEXT.caller, deadline_s=0.0))
+    retriever.may_go_on.set()
+    await first
 
 
 async def test_a_search_that_is_cancelled_gives_the_place_back() -> None:
     places = one_place()
     searching = asyncio.create_task(
-        BoundedRetriever(Retriever(), places).retrieve(QUESTION.scope, QUERY)
+        BoundedRetriever(Retriever(), places).retrieve(QUESTION.scope, QUERY, CONTEXT)
     )
     await asyncio.sleep(0)
     assert places.in_flight == 1

@@ -156,6 +156,13 @@ async def test_a_question_that_found_nothing_is_no_topic_to_come_back_to(retriev
     assert retriever.queries[0].history == ("one",)
 
 
+async def test_passages_are_looked_for_in_the_time_that_the_caller_has(retriever: Any) -> None:
+    until = replace(CONTEXT, deadline_s=60.0)
+    async for _ in LocalEngine(retriever).answer(Question("why?", SCOPE), (), until):
+        pass
+    assert retriever.contexts == [until]
+
+
 async def test_prose_is_preferred_to_headings_code_and_questions(retriever: Any) -> None:
     _, answer = await ask(retriever, "How often do painters renew the lighthouse's red stripes?")
     assert answer.citations[0].snippet.startswith("Painters renew")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from kotaemon_grpc.core.conversation import Turn
     from kotaemon_grpc.core.model import AnswerEvent
-    from kotaemon_grpc.engines.measured import EngineMetrics
+    from kotaemon_grpc.engines.measured import AnswerObserver
 
 CONTEXT = Context(Caller("someone", "acme"))
 QUESTION = Question("why?", Scope("acme"))
@@ -95,8 +95,8 @@ class Retriever:
         self.clock = clock
         self.fails = fails
 
-    async def retrieve(self, scope: Scope, query: Query) -> Retrieval:
-        assert (scope, query) == (QUESTION.scope, Query("why?"))
+    async def retrieve(self, scope: Scope, query: Query, context: Context) -> Retrieval:
+        assert (scope, query, context) == (QUESTION.scope, Query("why?"), CONTEXT)
         self.clock.now_s += 0.5
         if self.fails:
             raise BrokenError
@@ -146,16 +146,16 @@ async def test_a_search_has_its_time_told() -> None:
     clock = Clock()
     told: list[float] = []
     retriever = MeasuredRetriever(Retriever(clock), told.append, clock)
-    assert await retriever.retrieve(QUESTION.scope, Query("why?")) == Retrieval((), {})
+    assert await retriever.retrieve(QUESTION.scope, Query("why?"), CONTEXT) == Retrieval((), {})
     failing = MeasuredRetriever(Retriever(clock, fails=True), told.append, clock)
     with pytest.raises(BrokenError):
-        await failing.retrieve(QUESTION.scope, Query("why?"))
+        await failing.retrieve(QUESTION.scope, Query("why?"), CONTEXT)
     assert told == [0.5, 0.5]
 
 
 async def test_the_metrics_of_the_server_take_it() -> None:
     clock, registry = Clock(), CollectorRegistry()
-    metrics: EngineMetrics = Metrics(registry).for_engine("local")
+    metrics: AnswerObserver = Metrics(registry).for_engine("local")
     engine = MeasuredEngine(Engine(clock, Usage(7, 11)), metrics, clock)
     async for _ in engine.answer(QUESTION, (), CONTEXT):
         pass

@@ -57,8 +57,8 @@ class FakeRetriever:
     def __init__(self, error: Exception | None = None) -> None:
         self._error = error
 
-    async def retrieve(self, scope: Scope, query: Query) -> Retrieval:
-        assert (scope, query.text != "") == (SCOPE, True)
+    async def retrieve(self, scope: Scope, query: Query, context: Context) -> Retrieval:
+        assert (scope, query.text != "", context) == (SCOPE, True, CONTEXT)
         if self._error is not None:
             raise self._error
         return Retrieval((Hit(DOCUMENT, PASSAGE, 1.0),), {PLANTED: 1.0})
@@ -79,7 +79,7 @@ class FakeEngine:
         assert (question, history, context) == (QUESTION, (), CONTEXT)
         try:
             self.headers = outgoing_headers()
-            await self.retriever.retrieve(question.scope, Query(question.text, limit=5))
+            await self.retriever.retrieve(question.scope, Query(question.text, limit=5), context)
             for event in self.events:
                 if isinstance(event, BaseException):
                     raise event
@@ -261,7 +261,9 @@ async def test_a_retrieval_that_fails_is_an_error_by_its_type(traces: Any) -> No
     traces.tracing().start_call("service/Method", {}, {})
 
     with pytest.raises(ValueError, match=PLANTED):
-        await TracedRetriever(FakeRetriever(ValueError(PLANTED))).retrieve(SCOPE, Query("who"))
+        await TracedRetriever(FakeRetriever(ValueError(PLANTED))).retrieve(
+            SCOPE, Query("who"), CONTEXT
+        )
 
     [span] = await traces.spans()
     assert span.is_error
@@ -270,6 +272,6 @@ async def test_a_retrieval_that_fails_is_an_error_by_its_type(traces: Any) -> No
 
 
 async def test_retrieval_outside_of_a_sampled_call_is_just_retrieval() -> None:
-    retrieval = await TracedRetriever(FakeRetriever()).retrieve(SCOPE, Query("who"))
+    retrieval = await TracedRetriever(FakeRetriever()).retrieve(SCOPE, Query("who"), CONTEXT)
 
     assert [hit.document for hit in retrieval.hits] == [DOCUMENT]

@@ -36,20 +36,20 @@ WRITES: list[tuple[str, Any, str]] = [
     (
         f"{DOCUMENTS}/CreateDocument",
         pb.CreateDocumentRequest(parent="collections/c", document_id="d"),
-        "collections/c/d",
+        "collections/c/documents/d",
     ),
     (
         f"{DOCUMENTS}/ImportDocument",
         pb.ImportDocumentRequest(
             header=pb.ImportDocumentHeader(parent="collections/c", document_id="d")
         ),
-        "collections/c/d",
+        "collections/c/documents/d",
     ),
     (f"{DOCUMENTS}/ImportDocument", pb.ImportDocumentRequest(chunk=b"text"), ""),
     (
         f"{CONVERSATIONS}/CreateConversation",
         pb.CreateConversationRequest(conversation_id="x"),
-        "x",
+        "conversations/x",
     ),
     (
         f"{CONVERSATIONS}/DeleteConversation",
@@ -176,9 +176,15 @@ async def test_every_denial(  # noqa: PLR0917 - a table
     assert (line["request_id"], line["resource"]) == ("r-1", resource)
 
 
-async def test_of_a_write_that_is_denied_the_document_is_told(lines_of: Any) -> None:
-    path, request_, resource = WRITES[0]
-    (line,) = lines_of(path, request_, code="PERMISSION_DENIED", error=DENIALS[-1][0])
+@pytest.mark.parametrize(
+    ("error", "resource"),
+    [(PermissionDenied(WRITES[0][0]), NAME), (DENIALS[-1][0], NAME)],
+)
+async def test_of_a_write_that_is_denied_it_is_told_what_was_meant(
+    error: Exception, resource: str, lines_of: Any
+) -> None:
+    path, request_, _ = WRITES[0]
+    (line,) = lines_of(path, request_, code="PERMISSION_DENIED", error=error)
     assert (line["event"], line["resource"]) == ("audit.denied", resource)
 
 
@@ -223,4 +229,11 @@ async def test_a_stage_among_others(shape: str, serving: Any) -> None:
         assert (await served.run(shape, request)).code == "OK"
         await served.recorder.end()
     resources = [line["resource"] for line in capture.entries]
-    assert resources == (["collections/c/d"] if shape == "client_stream" else [])
+    assert resources == (["collections/c/documents/d"] if shape == "client_stream" else [])
+
+
+async def test_the_operator_is_told_more_than_the_caller(lines_of: Any) -> None:
+    error = Unauthenticated(CredentialProblem.NOT_TRUSTED, "audience")
+    (line,) = lines_of(READS[0][0], code="UNAUTHENTICATED", error=error)
+    assert (line["cause"], line["peer"]) == ("audience", "ipv4:192.0.2.1:4242")
+    assert "audience" not in str(error)

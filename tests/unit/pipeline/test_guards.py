@@ -11,6 +11,8 @@ import structlog
 from prometheus_client import CollectorRegistry
 from structlog.testing import CapturingLogger
 
+from kotaemon_grpc.app.access import Access
+from kotaemon_grpc.app.front import plans
 from kotaemon_grpc.app.seams import Seams
 from kotaemon_grpc.auth.identity import Identity
 from kotaemon_grpc.auth.policy import Policy, Role
@@ -112,7 +114,7 @@ async def test_a_listener_asks_for_time_then_identity_then_permission_then_rate(
     seams = Seams(
         Config.model_validate({"limits": limits}),
         policy,
-        SimpleNamespace(authenticator=lambda _credentials, _min_tls: door),
+        SimpleNamespace(authenticator=lambda *_: door),
         metrics=Metrics(CollectorRegistry()),
         tracing=Tracing(None),
         logger=Logger(),
@@ -152,23 +154,22 @@ async def test_who_is_not_known_comes_no_further(
     shape: str, error: Exception, serving: Any
 ) -> None:
     policy = Watched({"reader": READER}, ())
-    verified: list[Any] = []
     door = Door("reader", error=error)
-    guards = [Identification(door, lambda *tls: verified.append(tls)), Authorization(policy)]
+    guards = [Identification(door), Authorization(policy)]
     async with serving(guards=guards) as served:
         outcome = await served.run(shape, silent=True, metadata=(("authorization", "Bearer x"),))
         call, _ = await served.recorder.end()
         assert served.handlers.contexts == []
     assert outcome.code in {"UNAUTHENTICATED", "FAILED_PRECONDITION"}
     assert outcome.failure.error.details() == str(error)
-    assert (policy.asked, verified, call.received) == (0, [], 0)
+    assert (policy.asked, call.received) == (0, 0)
     assert (call.principal, call.tenant, call.credential) == ("", "", "")
     assert door.asked[0]["authorization"] == "Bearer x"
 
 
 @pytest.mark.parametrize("shape", KINDS)
 async def test_who_has_no_role_comes_no_further(shape: str, serving: Any) -> None:
-    guards = [Identification(Door("nobody"), lambda *_: None), Authorization(Policy({}, ()))]
+    guards = [Identification(Door("nobody")), Authorization(Policy({}, ()))]
     async with serving(guards=guards) as served:
         outcome = await served.run(shape, silent=True)
         call, _ = await served.recorder.end()
@@ -184,7 +185,7 @@ async def test_who_has_a_role_may_use_its_collections(shape: str, serving: Any) 
         context.caller.scope("private")
 
     policy = Policy({"reader": READER}, ())
-    guards = [Identification(Door("reader"), lambda *_: None), Authorization(policy)]
+    guards = [Identification(Door("reader")), Authorization(policy)]
     async with serving(deed, guards=guards) as served:
         outcome = await served.run(shape)
         await served.recorder.end()
@@ -202,28 +203,29 @@ async def test_nobody_is_let_in_without_an_identity(serving: Any) -> None:
     assert (outcome.code, outcome.failure.error.details()) == ("INTERNAL", "internal error")
 
 
-@pytest.mark.parametrize(
-    ("tls", "told"),
-    [
-        ({}, ("", "")),
-        (
-            {
-                "ssl_tls_version": [b"TLSv1.3"],
-                "ssl_negotiated_key_exchange_group": [b"X25519MLKEM768"],
-            },
-            ("TLSv1.3", "X25519MLKEM768"),
-        ),
-    ],
-)
-async def test_a_connection_is_counted_when_its_caller_is_new(
-    tls: Any, told: Any, offline: Any, beginning: Any
+async def test_a_caller_that_is_denied_each_time_is_counted_once(
+    offline: Any, beginning: Any
 ) -> None:
-    verified: list[Any] = []
-    identify = Identification(Door("reader"), lambda *tls: verified.append(tls))
-    authorize = Authorization(Policy({"reader": READER}, ()))
-    for _ in range(2):
-        call = beginning()
-        call.servicer_context = offline(**tls)
-        for guard in (identify, authorize):
-            guard.admission(call.method)(call)
-    assert verified == [told]
+    metrics = Metrics(CollectorRegistry())
+    config = Config.model_validate({"server": {"insecure": True}})
+    seams = Seams(
+        config,
+        Policy({}, ()),
+        Access(config, lambda *_: None),
+        metrics=metrics,
+        tracing=Tracing(None),
+        logger=Logger(),
+    )
+
+    async def handler(_request: Any, _call: Any) -> bytes:
+        raise AssertionError
+
+    seam = seams.seam_for(next(plans(config)))
+    serve = seam.unary(beginning().method, handler)
+    for _ in range(3):
+        with pytest.raises(ConnectionAbortedError, match="PERMISSION_DENIED"):
+            await serve(b"", offline())
+    counted = metrics.registry.get_sample_value(
+        "kotaemon_grpc_credentials_verified_total", {"tls_version": "none", "group": "none"}
+    )
+    assert counted == 1

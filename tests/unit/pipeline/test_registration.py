@@ -148,3 +148,9 @@ async def test_of_a_key_that_comes_twice_the_last_counts(serving: Any) -> None:
         await served.run("unary", metadata=(("x-request-id", "r-1"), ("x-request-id", "r-2")))
         call, _ = await served.recorder.end()
     assert call.request_id == "r-2"
+
+
+@pytest.mark.parametrize("key", ["authorization", "x-api-key"])
+async def test_of_two_credentials_none_is_taken(key: str, beginning: Any) -> None:
+    call = beginning(metadata=((key, "first"), ("b", "1"), (key, "second"), ("b", "2")))
+    assert call.metadata == {key: b"", "b": "2"}

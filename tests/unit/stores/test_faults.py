@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kotaemon_grpc.core.caller import Caller
+from kotaemon_grpc.core.context import Context
 from kotaemon_grpc.core.errors import StorageFull, StorageUnavailable
 from kotaemon_grpc.core.model import IndexingState, Query, Scope
 from kotaemon_grpc.stores.sqlite.connection import connect_writer
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HERE = Scope("acme", "manuals")
+CONTEXT = Context(Caller("someone", HERE.tenant))
 
 
 async def test_a_full_database_is_told_and_writes_work_again_with_room(tmp_path: Path) -> None:
@@ -92,7 +95,7 @@ async def test_an_index_that_cannot_be_written_loses_nothing_and_catches_up(
     assert document is not None
     assert document.indexing_state is IndexingState.INDEXED
     assert store.index_lag() == 0
-    hits = (await store.retriever.retrieve(HERE, Query("gate"))).hits
+    hits = (await store.retriever.retrieve(HERE, Query("gate"), CONTEXT)).hits
     assert [hit.document.id for hit in hits] == ["a"]
 
 
@@ -125,12 +128,13 @@ async def test_a_full_disk_is_told_and_everything_works_again_with_room(
     with pytest.raises(StorageFull):
         await fill()
     assert kept
-    assert (await store.retriever.retrieve(HERE, Query("gate0"))).hits[0].document.id == "d0"
+    hits = (await store.retriever.retrieve(HERE, Query("gate0"), CONTEXT)).hits
+    assert hits[0].document.id == "d0"
     filler.unlink()
     await store.documents.put(HERE, draft("after", "a drawbridge"), replace=False)
-    assert (await store.retriever.retrieve(HERE, Query("drawbridge"))).hits
+    assert (await store.retriever.retrieve(HERE, Query("drawbridge"), CONTEXT)).hits
     for number, document_id in enumerate(kept):
-        hits = (await store.retriever.retrieve(HERE, Query(f"gate{number}"))).hits
+        hits = (await store.retriever.retrieve(HERE, Query(f"gate{number}"), CONTEXT)).hits
         assert hits[0].document.id == document_id
     await asyncio.to_thread(store.close)
 
@@ -150,7 +154,7 @@ async def test_closing_writes_what_is_queued(
     again = open_store()
     assert again.rebuilt_indexes == 0
     assert len((await again.documents.list(HERE, after="", limit=100)).items) == 20
-    assert len((await again.retriever.retrieve(HERE, Query("gate", limit=100))).hits) == 20
+    assert len((await again.retriever.retrieve(HERE, Query("gate", limit=100), CONTEXT)).hits) == 20
     open_store()
 
 
@@ -163,7 +167,7 @@ async def test_a_caller_that_goes_away_leaves_the_index_complete(
     gone.cancel()
     await store.documents.put(HERE, draft("b", "a gate"), replace=False)
     page = await store.documents.list(HERE, after="", limit=5)
-    hits = (await store.retriever.retrieve(HERE, Query("gate"))).hits
+    hits = (await store.retriever.retrieve(HERE, Query("gate"), CONTEXT)).hits
     assert {d.id for d in page.items} == {hit.document.id for hit in hits}
     assert all(d.indexing_state is IndexingState.INDEXED for d in page.items)
 

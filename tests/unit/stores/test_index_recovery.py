@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kotaemon_grpc.core.caller import Caller
+from kotaemon_grpc.core.context import Context
 from kotaemon_grpc.core.model import Query, Retrieval, Scope
 from kotaemon_grpc.stores.sqlite import index
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from kotaemon_grpc.stores.sqlite.store import SqliteStore
 
 HERE = Scope("acme", "manuals")
+CONTEXT = Context(Caller("someone", HERE.tenant))
 QUERY = Query("gate lantern 证书")
 
 
@@ -78,13 +81,13 @@ async def test_an_index_that_cannot_be_trusted_is_made_anew_and_answers_the_same
     data_dir: Path,
     damage: Callable[[Path], None],
 ) -> None:
-    before = await filled.retriever.retrieve(HERE, QUERY)
+    before = await filled.retriever.retrieve(HERE, QUERY, CONTEXT)
     filled.close()
     damage(index_of(data_dir))
     store = open_store()
     assert store.rebuilt_indexes == 1
     assert store.index_lag() == 0
-    assert_same(await store.retriever.retrieve(HERE, QUERY), before)
+    assert_same(await store.retriever.retrieve(HERE, QUERY, CONTEXT), before)
 
 
 def test_a_good_index_is_not_made_anew(open_store: Callable[[], SqliteStore]) -> None:
@@ -95,11 +98,11 @@ def test_a_good_index_is_not_made_anew(open_store: Callable[[], SqliteStore]) ->
 async def test_an_index_of_another_format_is_made_anew(
     filled: SqliteStore, open_store: Callable[[], SqliteStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = await filled.retriever.retrieve(HERE, QUERY)
+    before = await filled.retriever.retrieve(HERE, QUERY, CONTEXT)
     monkeypatch.setattr(index, "FORMAT", index.FORMAT + 1)
     store = open_store()
     assert store.rebuilt_indexes == 1
-    assert_same(await store.retriever.retrieve(HERE, QUERY), before)
+    assert_same(await store.retriever.retrieve(HERE, QUERY, CONTEXT), before)
     assert open_store().rebuilt_indexes == 0
 
 
@@ -113,13 +116,13 @@ async def test_an_index_that_is_behind_catches_up(
     await store.documents.put(HERE, draft("a", "a fence"), replace=True)
     await store.documents.put(HERE, draft("e", "a gate and a lantern"), replace=False)
     await store.documents.delete(HERE, "b")
-    before = await store.retriever.retrieve(HERE, QUERY)
+    before = await store.retriever.retrieve(HERE, QUERY, CONTEXT)
     store.close()
     shutil.rmtree(index_of(data_dir))
     shutil.copytree(old, data_dir / "index" / "1")
     store = open_store()
     assert store.rebuilt_indexes == 0
-    after = await store.retriever.retrieve(HERE, QUERY)
+    after = await store.retriever.retrieve(HERE, QUERY, CONTEXT)
     assert {hit.passage.text for hit in after.hits} == {hit.passage.text for hit in before.hits}
 
 
@@ -137,7 +140,7 @@ async def test_an_index_too_far_behind_is_made_anew(
     shutil.copytree(old, data_dir / "index" / "1")
     store = open_store()
     assert store.rebuilt_indexes == 1
-    hits = (await store.retriever.retrieve(HERE, QUERY)).hits
+    hits = (await store.retriever.retrieve(HERE, QUERY, CONTEXT)).hits
     assert {hit.document.id for hit in hits} == {"c", "d"}
 
 
@@ -145,12 +148,12 @@ async def test_an_index_too_far_behind_is_made_anew(
 async def test_damage_that_only_a_search_meets_is_healed_by_it(
     filled: SqliteStore, open_store: Callable[[], SqliteStore], data_dir: Path, ending: str
 ) -> None:
-    before = await filled.retriever.retrieve(HERE, QUERY)
+    before = await filled.retriever.retrieve(HERE, QUERY, CONTEXT)
     filled.close()
     for file in index_of(data_dir).glob(f"*.{ending}"):
         file.write_bytes(b"")
     store = open_store()
-    assert_same(await store.retriever.retrieve(HERE, QUERY), before)
+    assert_same(await store.retriever.retrieve(HERE, QUERY, CONTEXT), before)
     assert store.rebuilt_indexes == 1
 
 
@@ -165,8 +168,8 @@ async def test_an_index_deleted_while_serving_comes_back_with_the_next_change(
             outcomes.append(number)
         except Exception as error:  # noqa: BLE001 - some may be told to try again
             assert type(error).__name__ == "StorageUnavailable"  # noqa: PT017 - any number may
-    hits = (await filled.retriever.retrieve(HERE, Query("drawbridge gate", limit=100))).hits
-    assert {"n0", "n1", "n2", "a"} <= {hit.document.id for hit in hits}
+    found = await filled.retriever.retrieve(HERE, Query("drawbridge gate", limit=100), CONTEXT)
+    assert {"n0", "n1", "n2", "a"} <= {hit.document.id for hit in found.hits}
     assert 2 in outcomes
 
 
@@ -191,7 +194,7 @@ async def test_an_index_that_is_damaged_and_behind_is_made_anew_at_the_start(
     shutil.copytree(tmp_path / "older", data_dir / "index")
     for segment in index_of(data_dir).glob("*.term"):
         segment.write_bytes(segment.read_bytes()[:10])
-    answered = await open_store().retriever.retrieve(HERE, QUERY)
+    answered = await open_store().retriever.retrieve(HERE, QUERY, CONTEXT)
     assert {hit.document.id for hit in answered.hits} == {"a", "b", "c"}
 
 
@@ -209,13 +212,14 @@ async def test_many_collections_do_not_hold_a_thread_each(
     assert threads() - before < 150
     for number in range(200):
         scope = Scope("acme", f"c{number}")
-        (hit,) = (await store.retriever.retrieve(scope, Query("gate"))).hits
+        (hit,) = (await store.retriever.retrieve(scope, Query("gate"), CONTEXT)).hits
         assert hit.passage.text == f"gate {number}"
     # The first ones were let go of meanwhile, and are written to again.
     for number in range(3):
         scope = Scope("acme", f"c{number}")
         await store.documents.put(scope, draft("b", f"lantern {number}"), replace=False)
-        assert len((await store.retriever.retrieve(scope, Query("gate lantern"))).hits) == 2
+        found = await store.retriever.retrieve(scope, Query("gate lantern"), CONTEXT)
+        assert len(found.hits) == 2
     assert store.rebuilt_indexes == 0
 
 
@@ -227,7 +231,7 @@ async def test_an_index_that_was_written_last_and_let_go_is_written_to_again(
     for scope in [*scopes[1:], scopes[0]]:
         await store.documents.put(scope, draft("a", "gate"), replace=False)
     for scope in scopes[1:]:
-        await store.retriever.retrieve(scope, Query("gate"))
+        await store.retriever.retrieve(scope, Query("gate"), CONTEXT)
     await store.documents.put(scopes[0], draft("b", "gate"), replace=False)
-    assert len((await store.retriever.retrieve(scopes[0], Query("gate"))).hits) == 2
+    assert len((await store.retriever.retrieve(scopes[0], Query("gate"), CONTEXT)).hits) == 2
     assert store.rebuilt_indexes == 0

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from kotaemon_grpc.core.caller import Caller
+from kotaemon_grpc.core.context import Context
 from kotaemon_grpc.core.model import Query, Scope
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from kotaemon_grpc.stores.sqlite.store import SqliteStore
 
 HERE = Scope("acme", "manuals")
+CONTEXT = Context(Caller("someone", HERE.tenant))
 ROUNDS = 5
 
 CHILD = """
@@ -53,7 +56,9 @@ async def test_what_was_acknowledged_survives_kill_9_whole(
         assert all(document.passage_count == 3 for document in page.items)
         # Also those that nobody was told of are whole.
         for document_id in stored:
-            found = await store.retriever.retrieve(HERE, Query(f"key{document_id}", limit=100))
+            found = await store.retriever.retrieve(
+                HERE, Query(f"key{document_id}", limit=100), CONTEXT
+            )
             texts = [hit.passage.text for hit in found.hits]
             assert sorted(texts) == [f"key{document_id} part{part}" for part in range(3)]
         store.close()

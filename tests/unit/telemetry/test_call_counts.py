@@ -80,7 +80,7 @@ def test_openmetrics_shows_the_trace_of_a_call_and_the_older_format_does_not(
     registry: CollectorRegistry, calls: CallCounts
 ) -> None:
     counts = calls.for_method(names.TYPE_UNARY, "a.B", "C")
-    calls.trace(counts, counts.took(0.2), 0.2, TRACE_ID)
+    calls.keep_exemplar(counts, counts.took(0.2), 0.2, TRACE_ID)
     shown = [
         line
         for line in openmetrics.generate_latest(registry).decode().splitlines()

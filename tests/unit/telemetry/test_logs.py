@@ -130,12 +130,33 @@ def test_of_what_a_client_sent_nothing_is_kept(stream: io.StringIO) -> None:
     assert "secret" not in stream.getvalue()
 
 
+def test_our_own_words_are_whole(stream: io.StringIO) -> None:
+    logs.configure("info", "json", stream)
+    logging.getLogger("kotaemon_grpc.telemetry.x").warning("%d lost at %s", 3, "collector:4317")
+    assert json.loads(stream.getvalue())["event"] == "3 lost at collector:4317"
+
+
 def test_what_a_client_sent_is_no_error(stream: io.StringIO) -> None:
     logs.configure("error", "json", stream)
     _decode_as_grpcio_does(b"\xff")
     assert stream.getvalue() == ""
     logging.getLogger("grpc._cython.cygrpc").error("a fault of its own")
     assert [line["level"] for line in _lines(stream)] == ["error"]
+
+
+def test_what_clients_send_is_told_once_a_second_at_most(stream: io.StringIO) -> None:
+    now_s = [1000.0]
+    logs.configure("info", "json", stream, clock=lambda: now_s[0])
+    for _ in range(3):
+        _decode_as_grpcio_does(b"\xff")
+        logging.getLogger("grpc._cython.cygrpc").error("a fault of its own")
+    told = [line["event"] for line in _lines(stream)]
+    assert told.count("Invalid encoding on %s") == 1
+    assert told.count("a fault of its own") == 3
+    for later_s in (0.9, 0.1):
+        now_s[0] += later_s
+        _decode_as_grpcio_does(b"\xff")
+    assert stream.getvalue().count("Invalid encoding on %s") == 2
 
 
 def _decode_as_grpcio_does(value: bytes) -> None:

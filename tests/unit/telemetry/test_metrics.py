@@ -30,7 +30,7 @@ def metrics(registry: CollectorRegistry) -> Metrics:
 def test_own_metrics(registry: CollectorRegistry, metrics: Metrics) -> None:
     metrics.set_build_info("1.2.3")
     metrics.set_certificate_expiry("server.pem", dt.datetime(2030, 1, 1, tzinfo=dt.UTC))
-    metrics.answered(FinishReason.NOTHING_FOUND)
+    metrics.count_answer(FinishReason.NOTHING_FOUND)
     metrics.observe_retrieval(0.02)
     metrics.observe_loop_lag(0.3)
     value = registry.get_sample_value
@@ -74,7 +74,7 @@ def test_an_engine_is_measured_under_its_name(
 def test_refusals_for_want_of_room_are_counted_by_reason(
     registry: CollectorRegistry, metrics: Metrics
 ) -> None:
-    metrics.shed(names.SHED_QUEUE_FULL)
+    metrics.count_shed(names.SHED_QUEUE_FULL)
     shed = {
         reason: registry.get_sample_value("kotaemon_grpc_calls_shed_total", {"reason": reason})
         for reason in ("queue_full", "would_expire", "timed_out", "rate_limited")
@@ -86,7 +86,7 @@ def test_refusals_for_want_of_room_are_counted_by_reason(
 def test_every_reason_of_admission_can_be_counted(
     registry: CollectorRegistry, metrics: Metrics, reason: str
 ) -> None:
-    metrics.shed(reason)
+    metrics.count_shed(reason)
     assert registry.get_sample_value("kotaemon_grpc_calls_shed_total", {"reason": reason}) == 1
 
 
@@ -94,7 +94,7 @@ def test_only_those_turned_away_for_who_they_are_are_denied(
     registry: CollectorRegistry, metrics: Metrics
 ) -> None:
     for reason in (*Reason, "", HOSTILE):
-        metrics.denied(reason)
+        metrics.count_denied(reason)
     denied = {
         sample.labels["reason"]: sample.value
         for family in registry.collect()
@@ -120,7 +120,7 @@ def test_tls_is_counted_by_what_is_known_of_it(
     seen: tuple[str, str],
     counted: tuple[str, str],
 ) -> None:
-    metrics.verified(*seen)
+    metrics.count_verified(*seen)
     labels = dict(zip(("tls_version", "group"), counted, strict=True))
     assert registry.get_sample_value("kotaemon_grpc_credentials_verified_total", labels) == 1
 
@@ -142,10 +142,10 @@ def test_a_reload_that_fails_is_counted_and_one_that_succeeds_is_dated(
 
 def test_the_store_is_asked_at_each_scrape(registry: CollectorRegistry, metrics: Metrics) -> None:
     counts = {"documents": 1}
-    metrics.observe_store(
+    metrics.ask_store(
         documents=lambda: counts["documents"], passages=lambda: 20, index_lag=lambda: 3
     )
-    metrics.observe_index_size(lambda: 4096)
+    metrics.ask_index_size(lambda: 4096)
     assert registry.get_sample_value("kotaemon_grpc_documents") == 1
     counts["documents"] = 2
     assert registry.get_sample_value("kotaemon_grpc_documents") == 2
@@ -154,13 +154,14 @@ def test_the_store_is_asked_at_each_scrape(registry: CollectorRegistry, metrics:
     assert registry.get_sample_value("kotaemon_grpc_index_size_bytes") == 4096
 
 
+@pytest.mark.parametrize("error", [StorageUnavailable, ZeroDivisionError])
 def test_a_figure_that_cannot_be_had_leaves_the_others(
-    registry: CollectorRegistry, metrics: Metrics
+    registry: CollectorRegistry, metrics: Metrics, error: type[Exception]
 ) -> None:
     def broken() -> float:
-        raise StorageUnavailable
+        raise error
 
-    metrics.observe_store(documents=broken, passages=lambda: 20, index_lag=lambda: 3)
+    metrics.ask_store(documents=broken, passages=lambda: 20, index_lag=lambda: 3)
     assert math.isnan(registry.get_sample_value("kotaemon_grpc_documents"))
     assert registry.get_sample_value("kotaemon_grpc_passages") == 20
 
@@ -173,7 +174,7 @@ def test_a_figure_that_nobody_keeps_has_no_value(
 
 
 def test_what_was_lost_is_counted(registry: CollectorRegistry, metrics: Metrics) -> None:
-    metrics.observe_log(lambda: 7)
-    metrics.observe_traces(lambda: 8)
+    metrics.ask_log(lambda: 7)
+    metrics.ask_traces(lambda: 8)
     assert registry.get_sample_value("kotaemon_grpc_log_lines_dropped_total") == 7
     assert registry.get_sample_value("kotaemon_grpc_spans_dropped_total") == 8

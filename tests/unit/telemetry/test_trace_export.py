@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -188,6 +189,33 @@ async def test_a_receiver_that_never_answers_does_not_hold_up_the_end(
     go_on.set()
 
 
+async def test_a_span_that_was_dropped_at_the_end_is_not_sent_too(
+    unused_tcp_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    reached, go_on = threading.Event(), threading.Event()
+
+    def clock() -> float:
+        """Hold the thread up where it has seen that something waits."""
+        if threading.current_thread().name == "otlp":
+            reached.set()
+            go_on.wait(60)
+        return 0.0
+
+    others = set(threading.enumerate())
+    exporter = exporter_for(f"localhost:{unused_tcp_port}", clock=clock)
+    (thread,) = {each for each in threading.enumerate() if each.name == "otlp"} - others
+    Source(exporter).end(3)
+    assert reached.wait(60)
+
+    await exporter.shutdown(timeout_s=0)
+    go_on.set()
+    await asyncio.to_thread(thread.join, 60)
+
+    assert not thread.is_alive()
+    assert (exporter.exported, exporter.dropped, exporter.failed) == (0, 3, 0)
+    assert caplog.messages == []
+
+
 async def test_a_receiver_that_is_not_there_costs_spans_and_they_are_counted(
     unused_tcp_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -266,10 +294,8 @@ async def test_failures_are_told_once_a_minute_and_without_the_receivers_words(
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"endpoint": "http://localhost:4317"}, "without a scheme"),
         ({"ca": "missing"}, "traces.ca: .*missing cannot be read: No such file"),
         ({"ca": "headers"}, "traces.ca: .*headers has no certificate"),
-        ({"ca": "headers", "insecure": True}, "exclude each other"),
         ({"headers_file": "missing"}, "traces.headers_file: .*missing cannot be read"),
         ({"headers_file": "headers"}, "line 2 of .*headers is not"),
     ],
@@ -307,7 +333,7 @@ def test_a_missing_package_is_named_with_the_way_to_get_it() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
 
-    assert 'pip install "kotaemon-grpc[otlp]"' in ran.stdout
+    assert 'pip install "kotaemon-grpc[server,otlp]"' in ran.stdout
 
 
 def server_credentials(certs: Path) -> grpc.ServerCredentials:

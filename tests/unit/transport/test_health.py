@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import asyncio
+import socket
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # RFC 9113, section 3.4
+HEADERS, RST_STREAM, SETTINGS = 1, 3, 4  # section 6
+END_OF_HEADERS = 0x4
 
 
 @pytest.fixture
@@ -30,6 +36,57 @@ async def stub(reporter: HealthReporter) -> AsyncIterator[Any]:
     async with grpc.aio.insecure_channel(str(bound)) as channel:
         yield health_pb2_grpc.HealthStub(channel)
     await server.stop()
+
+
+@asynccontextmanager
+async def _on_threads(reporter: HealthReporter) -> AsyncIterator[str]:
+    server = HealthServer(Address("127.0.0.1", 0), reporter)
+    yield str(await server.start())
+    await server.stop()
+
+
+@asynccontextmanager
+async def _on_a_loop(reporter: HealthReporter) -> AsyncIterator[str]:
+    server = grpc.aio.server()
+    reporter.add_to(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(None)
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    head = len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big")
+    return head + payload
+
+
+def _head_of(path: str) -> bytes:
+    """Header fields without indexing (RFC 7541, section 6.2.2)."""
+    fields = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": path,
+        ":authority": "localhost",
+        "te": "trailers",
+        "content-type": "application/grpc",
+    }
+    texts = [(name.encode(), value.encode()) for name, value in fields.items()]
+    return b"".join(
+        b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in texts
+    )
+
+
+def _begin(raw: socket.socket, path: str, calls: int) -> None:
+    """Send the heads of calls without any request; return when all are begun or refused."""
+    streams = range(1, 2 * calls, 2)
+    heads = [_frame(HEADERS, END_OF_HEADERS, stream, _head_of(path)) for stream in streams]
+    raw.sendall(PREFACE + _frame(SETTINGS, 0, 0, b"") + b"".join(heads))
+    last_is_refused = _frame(RST_STREAM, 0, streams[-1], bytes(4))[:9]
+    received = b""
+    while last_is_refused not in received:
+        more = raw.recv(4096)
+        assert more, received
+        received += more
 
 
 async def _status(stub: Any, service: str = "") -> int:
@@ -122,3 +179,62 @@ async def test_mtls_and_health_port_tell_the_same(
         assert await _status(stub) == NOT_SERVING
         await reporter.set_serving([])
         assert await _status(stub) == SERVING
+
+
+@pytest.mark.parametrize("method", ["Check", "Watch"])
+async def test_unfinished_calls_of_one_connection_hold_up_no_other(method: str) -> None:
+    reporter = await HealthReporter.create(request_timeout_s=100)  # no limit ends them
+    async with _on_threads(reporter) as address, grpc.aio.insecure_channel(address) as channel:
+        host, _, port = address.rpartition(":")
+        with socket.create_connection((host, int(port)), 20) as raw:
+            await asyncio.to_thread(_begin, raw, f"/grpc.health.v1.Health/{method}", 50)
+            stub = health_pb2_grpc.HealthStub(channel)
+            assert await _status(stub) == NOT_SERVING
+            watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=10)
+            assert (await watch.read()).status == NOT_SERVING
+            watch.cancel()
+
+
+@pytest.mark.parametrize("method", ["Check", "Watch"])
+@pytest.mark.parametrize(
+    ("serving", "code"),
+    [
+        (_on_threads, grpc.StatusCode.CANCELLED),
+        (_on_a_loop, grpc.StatusCode.DEADLINE_EXCEEDED),
+    ],
+)
+async def test_a_call_without_its_request_is_ended(
+    serving: Callable[..., Any], code: grpc.StatusCode, method: str
+) -> None:
+    reporter = await HealthReporter.create(request_timeout_s=0.05)
+    async with serving(reporter) as address, grpc.aio.insecure_channel(address) as channel:
+        call = channel.stream_stream(f"/grpc.health.v1.Health/{method}")()  # has no deadline
+        assert await call.code() is code
+
+
+@pytest.mark.parametrize("serving", [_on_threads, _on_a_loop])
+@pytest.mark.parametrize("contents", [[], [b"\xff"]], ids=["nothing", "bytes"])
+async def test_what_is_no_request_asks_for_an_unknown_service(
+    reporter: HealthReporter, serving: Callable[..., Any], contents: list[bytes]
+) -> None:
+    async with serving(reporter) as address, grpc.aio.insecure_channel(address) as channel:
+        check = channel.stream_unary("/grpc.health.v1.Health/Check")(iter(contents), timeout=10)
+        assert await check.code() is grpc.StatusCode.NOT_FOUND
+        watch = channel.stream_stream("/grpc.health.v1.Health/Watch")(iter(contents), timeout=10)
+        reply = health_pb2.HealthCheckResponse.FromString(await watch.read())
+        assert reply.status == SERVICE_UNKNOWN
+        watch.cancel()
+
+
+@pytest.mark.parametrize("serving", [_on_threads, _on_a_loop])
+async def test_the_limit_is_for_the_request_alone(serving: Callable[..., Any]) -> None:
+    reporter = await HealthReporter.create(request_timeout_s=1)
+    async with serving(reporter) as address, grpc.aio.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=30)
+        assert (await watch.read()).status == NOT_SERVING
+        late = channel.stream_unary("/grpc.health.v1.Health/Check")(timeout=30)
+        await late.code()  # the limit, which began after that of the watch, is over
+        await reporter.set_serving([])
+        assert (await watch.read()).status == SERVING
+        watch.cancel()

@@ -66,8 +66,9 @@ class AgentService:
         async for request in requests:
             match request.WhichOneof("request"):
                 case "start" if dialogue is None:
-                    start = request.start
-                    dialogue = await self._asking.open(context, conversation_from_pb(start))
+                    conversation = conversation_from_pb(request.start)
+                    dialogue = await self._asking.open(context, conversation)
+                    start = _kept(request.start)
                 case "message":
                     dialogue = dialogue or await self._asking.open(context)
                     question = turn_from_pb(start, request.message, context.caller)
@@ -77,11 +78,24 @@ class AgentService:
                             yield _chat_event(event, next(numbers), turn_number)
                 case case:
                     reject_request(case)
-        conversation = dialogue.conversation if dialogue else ""
+            # The next one may be hours away: until then nothing of this one is kept.
+            del request
         yield pb.ChatStreamResponse(
             sequence_number=next(numbers),
-            completed=pb.ChatCompleted(conversation=conversation_name(conversation)),
+            completed=pb.ChatCompleted(
+                conversation=conversation_name(dialogue.conversation if dialogue else "")
+            ),
         )
+
+
+def _kept(start: pb.ChatStart) -> pb.ChatStart:
+    """Copy a valid start; as a part of its message it would keep all that came with it."""
+    return pb.ChatStart(
+        conversation=start.conversation,
+        collection=start.collection,
+        language_code=start.language_code,
+        context=dict(start.context),
+    )
 
 
 def _answer_failed(status: status_pb2.Status, sequence_number: int) -> pb.StreamAnswerResponse:

@@ -126,7 +126,10 @@ async def _chunks_of(requests: AsyncIterator[pb.ImportDocumentRequest]) -> Async
             checks = Checks()
             checks.violation("chunk", "must be every message of the stream but the first")
             checks.done()
-        yield request.chunk
+        chunk = request.chunk
+        del request  # else a stream that waits keeps its last message twice
+        yield chunk
+        del chunk
 
 
 def _as_imported(violation: FieldViolation) -> FieldViolation:

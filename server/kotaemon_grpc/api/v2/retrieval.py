@@ -39,7 +39,7 @@ class RetrievalService:
         )
         checks.done()
         scope = context.caller.scope(collection)
-        page = await self._searching.search(scope, query, token=request.page_token)
+        page = await self._searching.search(scope, query, context, token=request.page_token)
         return pb.SearchResponse(
             results=[hit_to_pb(hit) for hit in page.items], next_page_token=page.next_key
         )

@@ -50,10 +50,7 @@ class LocalEngine:
         self._executor = executor
 
     async def answer(
-        self,
-        question: Question,
-        history: Sequence[Turn],
-        context: Context,  # noqa: ARG002 - what it waits for is cancelled with the call
+        self, question: Question, history: Sequence[Turn], context: Context
     ) -> AsyncGenerator[AnswerEvent, None]:
         """Answer a question; `history` has the earlier turns, oldest first.
 
@@ -67,7 +64,7 @@ class LocalEngine:
             if turn.answer.finish_reason is FinishReason.ANSWERED
         ][:MAX_HISTORY]
         query = Query(text=question.text, history=tuple(earlier), limit=LOOKED_AT)
-        retrieval = await self._retriever.retrieve(question.scope, query)
+        retrieval = await self._retriever.retrieve(question.scope, query, context)
         # Takes some milliseconds: too long for the loop.
         loop = asyncio.get_running_loop()
         chosen = await loop.run_in_executor(self._executor, extracts, query, retrieval)

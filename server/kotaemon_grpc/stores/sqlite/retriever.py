@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
-from kotaemon_grpc.core.errors import StorageUnavailable
+from kotaemon_grpc.core.errors import DeadlineExceeded, StorageUnavailable
 from kotaemon_grpc.core.model import DocumentRef, Hit, Location, Passage, Retrieval
 from kotaemon_grpc.retrieval.query import weighted_terms
 from kotaemon_grpc.stores.sqlite.index import IndexFault, PassageIndex, Snapshot, idf
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
+    from kotaemon_grpc.core.context import Context
     from kotaemon_grpc.core.model import Query, Scope
     from kotaemon_grpc.stores.sqlite.indexer import Indexer
     from kotaemon_grpc.stores.sqlite.readers import Readers
@@ -38,10 +39,18 @@ class SqliteRetriever:
         self._readers = readers
         self._indexer = indexer
 
-    async def retrieve(self, scope: Scope, query: Query) -> Retrieval:
-        """Find the passages of the scope that fit best. None fit, or no more: no hits."""
+    async def retrieve(self, scope: Scope, query: Query, context: Context) -> Retrieval:
+        """Find the passages of the scope that fit best. None fit, or no more: no hits.
+
+        Raises:
+            DeadlineExceeded: the caller's time was up before a thread began.
+            StorageUnavailable: the store cannot be read.
+        """
 
         def read(connection: sqlite3.Connection) -> Retrieval:
+            # It may have waited for a thread, and nobody would have what it finds.
+            if not context.remaining_s():
+                raise DeadlineExceeded
             return self._retrieve(connection, scope, query)
 
         for _ in range(_ATTEMPTS):

@@ -10,8 +10,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from kotaemon_grpc.core.errors import OperatorError
 from kotaemon_grpc.transport.address import Address
-from kotaemon_grpc.transport.operations import Operations
-from kotaemon_grpc.transport.operations_page import Facts, Row, Section
+from kotaemon_grpc.transport.operations import Facts, Operations, Row, Section
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

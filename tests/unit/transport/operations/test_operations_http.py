@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kotaemon_grpc.transport.address import Address
-from kotaemon_grpc.transport.http import HttpServer, Reply
-from kotaemon_grpc.transport.operations_tls import server_context
+from kotaemon_grpc.transport.operations import server_context
+from kotaemon_grpc.transport.operations.http import HttpServer, Reply
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from kotaemon_grpc.transport.operations_page import (
+from kotaemon_grpc.transport.operations.page import (
     SECURITY_POLICY,
     Facts,
     Row,

@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+import datetime as dt
 import ssl
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 from prometheus_client import CollectorRegistry
 
 from kotaemon_grpc.core.errors import OperatorError
 from kotaemon_grpc.transport import pki
 from kotaemon_grpc.transport.address import Address
 from kotaemon_grpc.transport.certificate import Subject, Usage
-from kotaemon_grpc.transport.operations import Operations
-from kotaemon_grpc.transport.operations_tls import server_context
+from kotaemon_grpc.transport.operations import Operations, server_context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,13 +111,37 @@ def test_an_encrypted_key_is_refused_without_asking(pki_dir: Path) -> None:
         serialization.BestAvailableEncryption(b"open sesame"),
     )
     (pki_dir / "locked.pem").write_bytes(encrypted)
-    assert "locked.pem is encrypted" in refused(pki_dir, key="locked.pem")
+    assert refused(pki_dir, key="locked.pem") == (
+        f"key {pki_dir}/locked.pem is encrypted; name one that is not in operations.key"
+    )
+
+
+def test_a_key_that_openssl_has_no_faith_in_is_refused(pki_dir: Path, clock: Any) -> None:
+    key = rsa.generate_private_key(65537, 1024)  # noqa: S505 - too small on purpose
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "weak")])
+    weak = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(clock())
+        .not_valid_after(clock() + dt.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    (pki_dir / "weak.pem").write_bytes(weak.public_bytes(serialization.Encoding.PEM))
+    (pki_dir / "weak-key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    message = refused(pki_dir, certificate="weak.pem", key="weak-key.pem")
+    assert f"{pki_dir}/weak.pem and key {pki_dir}/weak-key.pem cannot be used: " in message
+    assert "EE_KEY_TOO_SMALL" in message
 
 
 def test_a_certificate_for_clients_is_refused(pki_dir: Path) -> None:
     pki.issue(pki_dir, "c", Subject("c", usages=(Usage.CLIENT,)))
     message = refused(pki_dir, certificate="c.pem", key="c-key.pem")
-    assert "is not made for servers" in message
+    assert message.endswith("c.pem is not made for servers; install a new one")
 
 
 def test_a_leaf_is_no_ca_bundle(pki_dir: Path) -> None:
@@ -125,7 +152,9 @@ def test_certificates_that_are_not_valid_now_are_refused(pki_dir: Path, clock: A
     clock.forward(hours=-1)
     assert "server.pem is not valid before" in refused(pki_dir, clock)
     clock.forward(days=7, hours=2)
-    assert f"server.pem expired on {clock().date()}; " in refused(pki_dir, clock)
+    assert refused(pki_dir, clock) == (
+        f"certificate {pki_dir}/server.pem expired on {clock().date()}; install a new one"
+    )
 
 
 def test_an_expired_ca_is_refused(tmp_path: Path, pki_dir: Path, clock: Any) -> None:

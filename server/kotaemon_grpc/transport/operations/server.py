@@ -1,4 +1,4 @@
-"""HTTP for those who operate the server: a page for people, metrics and probes. No user data."""
+"""The operations server: which pages there are, and what each answers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from prometheus_client.exposition import choose_encoder
 
-from kotaemon_grpc.transport import operations_page
-from kotaemon_grpc.transport.http import MAX_CONNECTIONS, REQUEST_TIMEOUT_S, HttpServer, Reply
+from kotaemon_grpc.transport.operations import page
+from kotaemon_grpc.transport.operations.http import (
+    MAX_CONNECTIONS,
+    REQUEST_TIMEOUT_S,
+    HttpServer,
+    Reply,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from kotaemon_grpc.transport.address import Address
-    from kotaemon_grpc.transport.operations_page import Facts
+    from kotaemon_grpc.transport.operations.page import Facts
 
     Check: TypeAlias = Callable[[], str]
     Describe: TypeAlias = Callable[[], Awaitable[Facts]]
@@ -93,21 +98,21 @@ class Operations:
         await self._server.stop()
 
     async def _reply(self, request: h11.Request) -> Reply:
-        page = self._pages.get(_path(request.target))
-        if page is None:
+        answer = self._pages.get(_path(request.target))
+        if answer is None:
             return Reply(HTTPStatus.NOT_FOUND)
         if request.method not in {b"GET", b"HEAD"}:
             return Reply(HTTPStatus.METHOD_NOT_ALLOWED, headers=(("Allow", "GET, HEAD"),))
         pairs = ((name.decode(), value.decode("latin-1")) for name, value in request.headers)
-        return await page(dict(pairs))
+        return await answer(dict(pairs))
 
     async def _page(self, describe: Describe, _headers: dict[str, str]) -> Reply:
-        body = operations_page.render(await describe(), self._reasons())
+        body = page.render(await describe(), self._reasons())
         return Reply(
             HTTPStatus.OK,
             body,
-            operations_page.CONTENT_TYPE,
-            (("Content-Security-Policy", operations_page.SECURITY_POLICY),),
+            page.CONTENT_TYPE,
+            (("Content-Security-Policy", page.SECURITY_POLICY),),
         )
 
     async def _metrics(self, headers: dict[str, str]) -> Reply:

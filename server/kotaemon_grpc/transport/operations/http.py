@@ -200,7 +200,7 @@ class HttpServer:
         try:
             return await self._handler(request)
         except Exception:
-            _LOGGER.exception("a page of the operations port failed")
+            _LOGGER.exception("a request over HTTP failed")
             return Reply(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 

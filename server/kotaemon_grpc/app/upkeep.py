@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kotaemon_grpc.core.errors import AgentError, OperatorError
 from kotaemon_grpc.core.model import DEFAULT_TENANT, ImportOutcome, Scope
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from kotaemon_grpc.core.documents import Documents
     from kotaemon_grpc.stores.sqlite.store import SqliteStore
 
-ENDED = "the gRPC listener has ended by itself"
+_LISTENER_ENDED = "the gRPC listener has ended by itself"
+_UPKEEP_ENDED = "upkeep has ended by itself"
+_START_AGAIN = "start the server again"
 _PURGE_EVERY_S = 3600.0
 
 
@@ -41,24 +43,47 @@ async def import_at_start(config: Config, documents: Documents, log: FilteringBo
 
 async def until_ended(
     servers: Iterable[grpc.aio.Server], *work: Coroutine[None, None, None]
-) -> None:
+) -> NoReturn:
     """Do background work for as long as all servers serve.
 
+    Work may come to its end, but not fail: a server whose keys are not read any more, say,
+    would accept for ever what was revoked.
+
     Raises:
-        OperatorError: the server ended by itself; the process must not live on without it.
+        OperatorError: a server ended by itself, or work failed; the process must not live
+            on without it.
     """
-    working = [asyncio.create_task(each) for each in work]
+    working = {asyncio.create_task(each) for each in work}
     # Waited for from outside: to cancel it would be to cancel the server's own state. A path
     # that is not UTF-8 ends a server of grpc.aio with an exception (seen in grpcio 1.85.1).
-    ended = [asyncio.ensure_future(server.wait_for_termination()) for server in servers]
+    ended = {asyncio.ensure_future(server.wait_for_termination()) for server in servers}
     for each in ended:
         each.add_done_callback(lambda task: task.cancelled() or task.exception())
+    pending: set[asyncio.Task[Any]] = {*ended, *working}
     try:
-        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        while True:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                cause = _cause(task)
+                if task in ended:
+                    raise OperatorError(f"{_LISTENER_ENDED}; {_START_AGAIN}") from cause
+                if cause is not None:
+                    raise OperatorError(f"{_UPKEEP_ENDED}; {_START_AGAIN}") from cause
     finally:
         for task in working:
             task.cancel()
-    raise OperatorError(f"{ENDED}; start the server again")
+        # None of it may meet what is closed next.
+        await asyncio.gather(*working, return_exceptions=True)
+
+
+def _cause(task: asyncio.Task[Any]) -> BaseException | None:
+    """Return what a task ended with; of a group, the first: a group's own place says nothing."""
+    if task.cancelled():
+        return asyncio.CancelledError()
+    error = task.exception()
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def purge_hourly(store: SqliteStore, retention_days: int, log: FilteringBoundLogger) -> None:

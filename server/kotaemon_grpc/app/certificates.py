@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
-from kotaemon_grpc.transport.operations_page import Row, Section, State
+from kotaemon_grpc.transport.operations import Row, Section, State
 from kotaemon_grpc.transport.pki import RENEW_BELOW
 
 if TYPE_CHECKING:

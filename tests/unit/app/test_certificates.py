@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from kotaemon_grpc.app.certificates import certificate_section
 from kotaemon_grpc.transport import certificate as certificates
 from kotaemon_grpc.transport import pki
 from kotaemon_grpc.transport.certificate import Subject
-from kotaemon_grpc.transport.operations_certificates import certificate_section
-from kotaemon_grpc.transport.operations_page import Row, State
+from kotaemon_grpc.transport.operations import Row, State
 
 if TYPE_CHECKING:
     from pathlib import Path

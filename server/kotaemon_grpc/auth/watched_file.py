@@ -1,0 +1,57 @@
+"""A file that changes while the server runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kotaemon_grpc.auth.reload import SourceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POLL_S = 2.0
+"""How long it may take until a change is noticed."""
+
+
+class WatchedFile:
+    """A source that gives the content of a file when it is not the one it gave last.
+
+    Args:
+        path: the file, or a link to it, which may come to point elsewhere: so a
+            ConfigMap or Secret of Kubernetes is replaced.
+        max_bytes: a larger file is refused.
+        interval_s: how often it is looked at.
+    """
+
+    required = True
+
+    def __init__(self, path: Path, *, max_bytes: int, interval_s: float = POLL_S) -> None:
+        self.name = str(path)
+        self.interval_s = interval_s
+        self._path = path
+        self._max_bytes = max_bytes
+        self._seen: tuple[int, ...] | None = None
+
+    def read(self) -> bytes | None:
+        """Return the content; None if the file is the one that was given last.
+
+        Raises:
+            OSError: it is missing or cannot be read; tried again the next time.
+            SourceError: it is too large.
+        """
+        try:
+            # Looked at before it is read: what is written meanwhile is a change the next time.
+            found = self._path.stat()
+            # ctime tells also of a file put in place with an old mtime, and of a chmod.
+            stamp = (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
+            if stamp == self._seen:
+                return None
+            with self._path.open("rb") as file:
+                content = file.read(self._max_bytes + 1)
+        except OSError:
+            self._seen = None
+            raise
+        self._seen = stamp
+        if len(content) > self._max_bytes:
+            raise SourceError(f"it is larger than {self._max_bytes} bytes")
+        return content

@@ -1,0 +1,7 @@
+"""HTTP for those who operate the server: a page for people, metrics and probes. No user data."""
+
+from kotaemon_grpc.transport.operations.page import Facts, Row, Section, State
+from kotaemon_grpc.transport.operations.server import Operations
+from kotaemon_grpc.transport.operations.tls import server_context
+
+__all__ = ["Facts", "Operations", "Row", "Section", "State", "server_context"]
