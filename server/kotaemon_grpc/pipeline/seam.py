@@ -24,6 +24,8 @@ from google.protobuf.message import DecodeError
 from kotaemon_grpc.core.errors import FieldViolation, InvalidArgument
 from kotaemon_grpc.pipeline.call import Call
 from kotaemon_grpc.pipeline.ending import Ending, ending_of
+from kotaemon_grpc.pipeline.exchange import abort, require_whole, send_last
+from kotaemon_grpc.pipeline.exchange import send as send_message
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -101,7 +103,7 @@ class _Wrapper:
             call.reading_since_s = 0.0
             if request is grpc.aio.EOF:
                 if not self._method.server_streaming:
-                    await _require_whole(call)
+                    await require_whole(call)
                 return
             message = self._message(call, request)
             # A stream may wait for hours for its next message: it keeps none meanwhile.
@@ -204,7 +206,7 @@ class _Unary(_Wrapper):
         except BaseException as error:
             ending, _ = self._failed(call, error)
             if ending is not None:
-                await _abort(call, ending)
+                await abort(call, ending)
             raise
         finally:
             if call.timer is not None:
@@ -221,7 +223,7 @@ class _Stream(_Wrapper):
 
         async def send(response: Any) -> None:
             message = self._write(response)
-            await _send(call, message)
+            await send_message(call, message)
             self._sent(call, message)
 
         try:
@@ -241,64 +243,14 @@ class _Stream(_Wrapper):
         except BaseException as error:
             ending, event = self._failed(call, error)
             if event:
-                await _send_last(call, event)
+                await send_last(call, event)
             if ending is not None:
-                await _abort(call, ending)
+                await abort(call, ending)
             raise
         finally:
             if call.timer is not None:
                 call.timer.cancel()
         self._end(call, grpc.StatusCode.OK)
-
-
-async def _require_whole(call: Call) -> None:
-    """Go on if a client's stream ended because the client ended it.
-
-    Core reads nothing more in either case, also when it has refused a message that is
-    too large: half of a document must not be taken for the whole. What is sent first
-    goes out early, and fails for a call that core has given up.
-    """
-    try:
-        await call.servicer_context.send_initial_metadata(())
-    except grpc.aio.UsageError:  # the handler has sent it
-        return
-    except grpc.aio.BaseError:
-        call.is_left = True
-        raise asyncio.CancelledError from None
-
-
-async def _send(call: Call, message: bytes) -> None:
-    call.writing_since_s = time.monotonic()
-    try:
-        await call.servicer_context.write(message)
-    except grpc.aio.BaseError:
-        call.is_left = True
-        raise asyncio.CancelledError from None
-    call.writing_since_s = 0.0
-
-
-async def _send_last(call: Call, event: bytes) -> None:
-    """Send the terminal event, if the client takes it in time."""
-    try:
-        await _send(call, event)
-    except asyncio.CancelledError:
-        if call.interruption() is None:  # not our own: the client has gone
-            raise
-
-
-async def _abort(call: Call, ending: Ending) -> None:
-    """Raise what ends the call. Of the cause, core would show the caller the text.
-
-    Core takes the status at once and sends it behind what the client has not taken
-    yet; the watch over a stream ends the wait for that.
-    """
-    call.writing_since_s = time.monotonic()
-    try:
-        await call.servicer_context.abort(ending.code, ending.message, ending.trailers)
-    except grpc.aio.AbortError:
-        raise
-    except grpc.aio.BaseError:  # the client has gone meanwhile
-        raise asyncio.CancelledError from None
 
 
 def _code_of_interruption(error: BaseException, call: Call) -> grpc.StatusCode:
