@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from kotaemon_grpc.telemetry.otlp import Receiver, open_exporter
 from kotaemon_grpc.telemetry.tracing import Tracing
+from kotaemon_grpc.transport import pki
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from kotaemon_grpc.telemetry.otlp_exporter import OtlpExporter
 
@@ -147,3 +150,27 @@ def traces(otlp_receiver: Callable[..., OtlpReceiver]) -> Traces:
         Receiver(receiver.address, insecure=True), version="1.2.3", instance="here"
     )
     return Traces(receiver, exporter)
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+
+    def __call__(self) -> dt.datetime:
+        return self.now
+
+    def forward(self, **by: float) -> None:
+        self.now += dt.timedelta(**by)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def pki_dir(tmp_path: Path) -> Path:
+    pki.ensure(tmp_path / "pki")
+    return tmp_path / "pki"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import datetime as dt
 import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from kotaemon_grpc.transport import listener, pki, tls
+from kotaemon_grpc.transport import listener, tls
 from kotaemon_grpc.transport.address import Address
 from kotaemon_grpc.transport.health import HealthReporter
 
@@ -18,30 +17,6 @@ if TYPE_CHECKING:
 
 LOOPBACK = Address("127.0.0.1", 0)
 BOUNDS = listener.Bounds(4 * 1024 * 1024, max_concurrent_streams=100, max_connections=100)
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = dt.datetime.now(dt.UTC).replace(microsecond=0)
-
-    def __call__(self) -> dt.datetime:
-        return self.now
-
-    def forward(self, **by: float) -> None:
-        self.now += dt.timedelta(**by)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def pki_dir(tmp_path: Path) -> Path:
-    pki.ensure(tmp_path / "pki")
-    return tmp_path / "pki"
 
 
 @pytest.fixture
