@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from overload import Load
     from streams import Flow
 
-OTHERS = ("bare", "assembled", "rest", "rest_asgi")
+OTHERS = ("bare", "bare_ahead", "assembled", "rest", "rest_asgi")
 
 
 def calls_table(comparison: Comparison) -> Iterator[str]:

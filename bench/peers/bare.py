@@ -37,8 +37,8 @@ async def chat_stream(
         yield _EVENT
 
 
-async def serve(setting: Setting) -> None:
-    """Serve."""
+def handlers() -> dict[str, grpc.RpcMethodHandler]:
+    """Make the handlers by the names of their methods."""
     ask = grpc.unary_unary_rpc_method_handler(
         ask_question,
         request_deserializer=pb.AskQuestionRequest.FromString,
@@ -49,9 +49,12 @@ async def serve(setting: Setting) -> None:
         request_deserializer=pb.ChatStreamRequest.FromString,
         response_serializer=pb.ChatStreamResponse.SerializeToString,
     )
-    handler = grpc.method_handlers_generic_handler(
-        question.SERVICE, {question.METHOD: ask, "ChatStream": chat}
-    )
+    return {question.METHOD: ask, "ChatStream": chat}
+
+
+async def serve(setting: Setting) -> None:
+    """Serve."""
+    handler = grpc.method_handlers_generic_handler(question.SERVICE, handlers())
     await host.serve_grpc(setting, (handler,))
 
 

@@ -18,6 +18,9 @@ import uvloop
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+OPTIONS = (("grpc.so_reuseport", 0),)
+"""A second server on a port must fail, not share its connections."""
+
 SAMPLED = 0.1
 """The share of calls that are traced."""
 
@@ -81,8 +84,13 @@ async def serve_grpc(
     interceptors: tuple[grpc.aio.ServerInterceptor, ...] = (),
 ) -> None:
     """Serve handlers over mTLS until told to end."""
-    server = grpc.aio.server(interceptors=interceptors, options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(interceptors=interceptors, options=OPTIONS)
     server.add_generic_rpc_handlers(handlers)
+    await serve_until_told(server, setting)
+
+
+async def serve_until_told(server: grpc.aio.Server, setting: Setting) -> None:
+    """Serve over mTLS what a server has until told to end."""
     port = server.add_secure_port("127.0.0.1:0", credentials(setting.directory))
     await server.start()
     try:

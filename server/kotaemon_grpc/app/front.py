@@ -9,23 +9,23 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import grpc
-
 from kotaemon_grpc.api import v1
 from kotaemon_grpc.app.access import NO_CREDENTIALS
 from kotaemon_grpc.config.listeners import asks_for_certificates
-from kotaemon_grpc.pipeline.dispatch import Dispatcher
+from kotaemon_grpc.pipeline.metadata import METADATA
 from kotaemon_grpc.pipeline.native import native_handlers
 from kotaemon_grpc.pipeline.registration import service_handlers
 from kotaemon_grpc.telemetry import names
 from kotaemon_grpc.transport import channelz, pki, reflection, tls
 from kotaemon_grpc.transport.health import SERVICE_NAME as HEALTH
 from kotaemon_grpc.transport.listener import Bounds, bind, server_options
+from kotaemon_grpc.transport.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import grpc
     from cryptography import x509
     from structlog.typing import FilteringBoundLogger
 
@@ -124,20 +124,6 @@ def _server(
     config: Config, services: Iterable[Service], health: HealthReporter, seam: Seam
 ) -> grpc.aio.Server:
     """Make a server with everything that it serves."""
-    server = grpc.aio.server(
-        options=server_options(
-            Bounds(
-                max_message_bytes=config.server.max_message_bytes,
-                max_concurrent_streams=config.server.max_concurrent_streams,
-                max_connections=config.server.max_connections,
-                max_metadata_bytes=config.server.max_metadata_bytes,
-                max_idle_s=config.server.max_connection_idle_s,
-                max_age_s=config.server.max_connection_age_s,
-                # So long may a call last that begins as its connection is asked to go.
-                max_age_grace_s=config.limits.max_stream_s,
-            )
-        )
-    )
     handlers: dict[Method, grpc.RpcMethodHandler] = {}
     for service in services:
         handlers |= service_handlers(
@@ -155,6 +141,21 @@ def _server(
         aliases = {v1.UNVERSIONED_NAME: v1.SERVICE.full_name}
         for name, methods in reflection.handlers(served, aliases).items():
             handlers |= native_handlers(seam, name, methods)
-    server.add_generic_rpc_handlers((Dispatcher(handlers),))
-    health.add_to(server)
-    return server
+    by_path = {f"/{method.path}": handler for method, handler in handlers.items()}
+    # Health checking passes no pipeline: it is open to all, and never shed.
+    return Server(by_path | health.handlers(), _options(config), on_call=METADATA.set)
+
+
+def _options(config: Config) -> list[tuple[str, int]]:
+    return server_options(
+        Bounds(
+            max_message_bytes=config.server.max_message_bytes,
+            max_concurrent_streams=config.server.max_concurrent_streams,
+            max_connections=config.server.max_connections,
+            max_metadata_bytes=config.server.max_metadata_bytes,
+            max_idle_s=config.server.max_connection_idle_s,
+            max_age_s=config.server.max_connection_age_s,
+            # So long may a call last that begins as its connection is asked to go.
+            max_age_grace_s=config.limits.max_stream_s,
+        )
+    )

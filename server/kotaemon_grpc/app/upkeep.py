@@ -54,8 +54,7 @@ async def until_ended(
             on without it.
     """
     working = {asyncio.create_task(each) for each in work}
-    # Waited for from outside: to cancel it would be to cancel the server's own state. A path
-    # that is not UTF-8 ends a server of grpc.aio with an exception (seen in grpcio 1.85.1).
+    # Waited for from outside: to cancel it would be to cancel the server's own state.
     ended = {asyncio.ensure_future(server.wait_for_termination()) for server in servers}
     for each in ended:
         each.add_done_callback(lambda task: task.cancelled() or task.exception())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kotaemon_grpc.core.context import Context
-from kotaemon_grpc.pipeline.dispatch import METADATA
+from kotaemon_grpc.pipeline.metadata import METADATA
 from kotaemon_grpc.telemetry import names
 from kotaemon_grpc.wire.headers import ACCEPT_LANGUAGE, API_KEY, AUTHORIZATION, REQUEST_ID
 

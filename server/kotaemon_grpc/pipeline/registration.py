@@ -31,7 +31,7 @@ def service_handlers(
     failure_messages: Mapping[str, Callable[[status_pb2.Status, int], Message]],
     name: str = "",
 ) -> dict[Method, grpc.RpcMethodHandler]:
-    """Make the handlers of a service, for a `Dispatcher`.
+    """Make the handlers of a service.
 
     Every method of the descriptor must be a method of the servicer, in snake case:
     `AskQuestion` is `ask_question`. It takes a request, or an iterator of them, and

@@ -95,17 +95,14 @@ class HealthReporter:
         await reporter.set_not_serving()
         return reporter
 
-    def add_to(self, server: grpc.aio.Server) -> None:
-        """Serve the health service on a server, before it is started.
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
+        """Return the handlers of the health service by path, for an asynchronous server."""
+        named = _handlers(self._servicer)
+        return {f"/{SERVICE_NAME}/{name}": handler for name, handler in named.items()}
 
-        Its methods are found as all others are. Those that generated code registers with
-        core by name are each waited for anew at every call of any method.
-        """
-        server.add_generic_rpc_handlers((_handlers(self._servicer),))
-
-    def add_to_threaded(self, server: grpc.Server) -> None:
-        """Serve the health service on a server that is not asynchronous."""
-        server.add_generic_rpc_handlers((_handlers(self._threaded),))
+    def threaded_handlers(self) -> dict[str, grpc.RpcMethodHandler]:
+        """Return the same by name, for a server that has threads."""
+        return _handlers(self._threaded)
 
     async def set_serving(self, services: Iterable[str]) -> None:
         """Say SERVING for these full service names and for the server as a whole."""
@@ -147,7 +144,8 @@ class HealthServer:
             ThreadPoolExecutor(_THREADS, thread_name_prefix="health"),
             options=server_options(_BOUNDS),
         )
-        reporter.add_to_threaded(self._server)
+        handlers = grpc.method_handlers_generic_handler(SERVICE_NAME, reporter.threaded_handlers())
+        self._server.add_generic_rpc_handlers((handlers,))
 
     async def start(self) -> Address:
         """Listen and serve; return the address with its port.
@@ -164,22 +162,19 @@ class HealthServer:
         await asyncio.to_thread(self._server.stop(None).wait)
 
 
-def _handlers(servicer: Any) -> grpc.GenericRpcHandler:
+def _handlers(servicer: Any) -> dict[str, grpc.RpcMethodHandler]:
     kinds = {
         "Check": grpc.stream_unary_rpc_method_handler,
         "Watch": grpc.stream_stream_rpc_method_handler,
     }
-    return grpc.method_handlers_generic_handler(
-        SERVICE_NAME,
-        {
-            name: make(
-                getattr(servicer, name),
-                _request_of,
-                health_pb2.HealthCheckResponse.SerializeToString,
-            )
-            for name, make in kinds.items()
-        },
-    )
+    return {
+        name: make(
+            getattr(servicer, name),
+            _request_of,
+            health_pb2.HealthCheckResponse.SerializeToString,
+        )
+        for name, make in kinds.items()
+    }
 
 
 def _request_of(content: bytes) -> health_pb2.HealthCheckRequest:

@@ -15,10 +15,11 @@ from kotaemon_grpc.api.v2 import agent, document
 from kotaemon_grpc.core.caller import Caller
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 from kotaemon_grpc.pipeline.call import Call, Method
-from kotaemon_grpc.pipeline.dispatch import METADATA, Dispatcher
+from kotaemon_grpc.pipeline.metadata import METADATA
 from kotaemon_grpc.pipeline.native import native_handlers
 from kotaemon_grpc.pipeline.registration import service_handlers
 from kotaemon_grpc.pipeline.seam import Seam
+from kotaemon_grpc.transport.server import Server
 
 if TYPE_CHECKING:
     import logging
@@ -289,14 +290,14 @@ def serving(failure_of: Any, caplog: pytest.LogCaptureFixture) -> Callable[..., 
         handlers = Handlers(deed, messages, text)
         recorder = Recorder()
         seam = Seam([recorder, *stages], [LetIn(), *guards])
-        server = grpc.aio.server()
         services = [
             service_handlers(seam, agent.SERVICE, handlers, failure_messages=failure_messages),
             service_handlers(seam, document.SERVICE, handlers, failure_messages={}),
             service_handlers(seam, agent.SERVICE, handlers, failure_messages={}, name=PLAIN),
             native_handlers(seam, NATIVE, handlers.native()),
         ]
-        server.add_generic_rpc_handlers((Dispatcher(ChainMap(*services)),))
+        by_path = {f"/{method.path}": each for method, each in ChainMap(*services).items()}
+        server = Server(by_path, on_call=METADATA.set)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         try:

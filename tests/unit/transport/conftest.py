@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -10,9 +11,10 @@ import pytest
 from kotaemon_grpc.transport import listener, tls
 from kotaemon_grpc.transport.address import Address
 from kotaemon_grpc.transport.health import HealthReporter
+from kotaemon_grpc.transport.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from pathlib import Path
 
 LOOPBACK = Address("127.0.0.1", 0)
@@ -33,13 +35,12 @@ def serve(pki_dir: Path) -> Callable[..., Any]:
 
     @asynccontextmanager
     async def start(
-        *handlers: grpc.GenericRpcHandler, address: Address = LOOPBACK
+        handlers: Mapping[str, grpc.RpcMethodHandler] = MappingProxyType({}),
+        address: Address = LOOPBACK,
     ) -> AsyncIterator[tuple[Address, HealthReporter]]:
         material = tls.load(pki_dir / "server.pem", pki_dir / "server-key.pem", pki_dir / "ca.pem")
-        server = grpc.aio.server(options=listener.server_options(BOUNDS))
         reporter = await HealthReporter.create()
-        reporter.add_to(server)
-        server.add_generic_rpc_handlers(handlers)
+        server = Server({**handlers, **reporter.handlers()}, listener.server_options(BOUNDS))
         bound = listener.bind(server, address, tls.server_credentials(material))
         await server.start()
         try:

@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kotaemon_grpc.core.errors import OperatorError
 from kotaemon_grpc.transport.address import Address
 from kotaemon_grpc.transport.health import HealthReporter, HealthServer
+from kotaemon_grpc.transport.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -47,8 +48,7 @@ async def _on_threads(reporter: HealthReporter) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def _on_a_loop(reporter: HealthReporter) -> AsyncIterator[str]:
-    server = grpc.aio.server()
-    reporter.add_to(server)
+    server = Server(reporter.handlers())
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield f"127.0.0.1:{port}"
@@ -128,8 +128,7 @@ async def test_a_watch_tells_changes(stub: Any, reporter: HealthReporter) -> Non
 
 
 async def test_a_watch_beside_other_services_ends_when_told_to(reporter: HealthReporter) -> None:
-    server = grpc.aio.server()
-    reporter.add_to(server)
+    server = Server(reporter.handlers())
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message_factory import GetMessageClass
@@ -33,11 +32,12 @@ def ask(serve: Callable[..., Any], connect: Callable[..., Any]) -> Callable[...,
         handlers = reflection.handlers(
             SERVICES, {"kotaemon.AgentService": "kotaemon.v1.AgentService"}
         )
-        generic = [
-            grpc.method_handlers_generic_handler(name, methods)
+        by_path = {
+            f"/{name}/{method}": handler
             for name, methods in handlers.items()
-        ]
-        async with serve(*generic) as (address, _), connect(address) as channel:
+            for method, handler in methods.items()
+        }
+        async with serve(by_path) as (address, _), connect(address) as channel:
             stream = channel.stream_stream(
                 f"/{service}/ServerReflectionInfo",
                 request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
