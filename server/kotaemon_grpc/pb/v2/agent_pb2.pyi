@@ -1,6 +1,7 @@
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.api import resource_pb2 as _resource_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import status_pb2 as _status_pb2
 from google.protobuf.internal import containers as _containers
@@ -41,7 +42,7 @@ IMPORT_OUTCOME_REPLACED: ImportOutcome
 IMPORT_OUTCOME_UNCHANGED: ImportOutcome
 
 class AskQuestionRequest(_message.Message):
-    __slots__ = ("question", "collection", "conversation", "language_code", "context")
+    __slots__ = ("question", "collection", "conversation", "language_code", "context", "request_id")
     class ContextEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -54,12 +55,14 @@ class AskQuestionRequest(_message.Message):
     CONVERSATION_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_CODE_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     question: str
     collection: str
     conversation: str
     language_code: str
     context: _containers.ScalarMap[str, str]
-    def __init__(self, question: _Optional[str] = ..., collection: _Optional[str] = ..., conversation: _Optional[str] = ..., language_code: _Optional[str] = ..., context: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, question: _Optional[str] = ..., collection: _Optional[str] = ..., conversation: _Optional[str] = ..., language_code: _Optional[str] = ..., context: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class AskQuestionResponse(_message.Message):
     __slots__ = ("answer", "conversation")
@@ -70,7 +73,7 @@ class AskQuestionResponse(_message.Message):
     def __init__(self, answer: _Optional[_Union[Answer, _Mapping]] = ..., conversation: _Optional[str] = ...) -> None: ...
 
 class StreamAnswerRequest(_message.Message):
-    __slots__ = ("question", "collection", "conversation", "language_code", "context")
+    __slots__ = ("question", "collection", "conversation", "language_code", "context", "request_id")
     class ContextEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -83,26 +86,30 @@ class StreamAnswerRequest(_message.Message):
     CONVERSATION_FIELD_NUMBER: _ClassVar[int]
     LANGUAGE_CODE_FIELD_NUMBER: _ClassVar[int]
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     question: str
     collection: str
     conversation: str
     language_code: str
     context: _containers.ScalarMap[str, str]
-    def __init__(self, question: _Optional[str] = ..., collection: _Optional[str] = ..., conversation: _Optional[str] = ..., language_code: _Optional[str] = ..., context: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    request_id: str
+    def __init__(self, question: _Optional[str] = ..., collection: _Optional[str] = ..., conversation: _Optional[str] = ..., language_code: _Optional[str] = ..., context: _Optional[_Mapping[str, str]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class StreamAnswerResponse(_message.Message):
-    __slots__ = ("sequence_number", "text_delta", "citation", "completed", "failed")
+    __slots__ = ("sequence_number", "text_delta", "citation", "completed", "failed", "going_away")
     SEQUENCE_NUMBER_FIELD_NUMBER: _ClassVar[int]
     TEXT_DELTA_FIELD_NUMBER: _ClassVar[int]
     CITATION_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
+    GOING_AWAY_FIELD_NUMBER: _ClassVar[int]
     sequence_number: int
     text_delta: TextDelta
     citation: Citation
     completed: AnswerCompleted
     failed: _status_pb2.Status
-    def __init__(self, sequence_number: _Optional[int] = ..., text_delta: _Optional[_Union[TextDelta, _Mapping]] = ..., citation: _Optional[_Union[Citation, _Mapping]] = ..., completed: _Optional[_Union[AnswerCompleted, _Mapping]] = ..., failed: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    going_away: GoingAway
+    def __init__(self, sequence_number: _Optional[int] = ..., text_delta: _Optional[_Union[TextDelta, _Mapping]] = ..., citation: _Optional[_Union[Citation, _Mapping]] = ..., completed: _Optional[_Union[AnswerCompleted, _Mapping]] = ..., failed: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., going_away: _Optional[_Union[GoingAway, _Mapping]] = ...) -> None: ...
 
 class ChatStreamRequest(_message.Message):
     __slots__ = ("start", "message")
@@ -132,13 +139,15 @@ class ChatStart(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., conversation: _Optional[str] = ..., language_code: _Optional[str] = ..., context: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ChatMessage(_message.Message):
-    __slots__ = ("question",)
+    __slots__ = ("question", "request_id")
     QUESTION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     question: str
-    def __init__(self, question: _Optional[str] = ...) -> None: ...
+    request_id: str
+    def __init__(self, question: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class ChatStreamResponse(_message.Message):
-    __slots__ = ("sequence_number", "turn_number", "text_delta", "citation", "turn_completed", "completed", "failed")
+    __slots__ = ("sequence_number", "turn_number", "text_delta", "citation", "turn_completed", "completed", "failed", "going_away")
     SEQUENCE_NUMBER_FIELD_NUMBER: _ClassVar[int]
     TURN_NUMBER_FIELD_NUMBER: _ClassVar[int]
     TEXT_DELTA_FIELD_NUMBER: _ClassVar[int]
@@ -146,6 +155,7 @@ class ChatStreamResponse(_message.Message):
     TURN_COMPLETED_FIELD_NUMBER: _ClassVar[int]
     COMPLETED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
+    GOING_AWAY_FIELD_NUMBER: _ClassVar[int]
     sequence_number: int
     turn_number: int
     text_delta: TextDelta
@@ -153,7 +163,14 @@ class ChatStreamResponse(_message.Message):
     turn_completed: AnswerCompleted
     completed: ChatCompleted
     failed: _status_pb2.Status
-    def __init__(self, sequence_number: _Optional[int] = ..., turn_number: _Optional[int] = ..., text_delta: _Optional[_Union[TextDelta, _Mapping]] = ..., citation: _Optional[_Union[Citation, _Mapping]] = ..., turn_completed: _Optional[_Union[AnswerCompleted, _Mapping]] = ..., completed: _Optional[_Union[ChatCompleted, _Mapping]] = ..., failed: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    going_away: GoingAway
+    def __init__(self, sequence_number: _Optional[int] = ..., turn_number: _Optional[int] = ..., text_delta: _Optional[_Union[TextDelta, _Mapping]] = ..., citation: _Optional[_Union[Citation, _Mapping]] = ..., turn_completed: _Optional[_Union[AnswerCompleted, _Mapping]] = ..., completed: _Optional[_Union[ChatCompleted, _Mapping]] = ..., failed: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., going_away: _Optional[_Union[GoingAway, _Mapping]] = ...) -> None: ...
+
+class GoingAway(_message.Message):
+    __slots__ = ("grace",)
+    GRACE_FIELD_NUMBER: _ClassVar[int]
+    grace: _duration_pb2.Duration
+    def __init__(self, grace: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ChatCompleted(_message.Message):
     __slots__ = ("conversation",)
@@ -262,12 +279,14 @@ class Turn(_message.Message):
     def __init__(self, name: _Optional[str] = ..., collection: _Optional[str] = ..., question: _Optional[str] = ..., answer: _Optional[_Union[Answer, _Mapping]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CreateConversationRequest(_message.Message):
-    __slots__ = ("conversation", "conversation_id")
+    __slots__ = ("conversation", "conversation_id", "request_id")
     CONVERSATION_FIELD_NUMBER: _ClassVar[int]
     CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     conversation: Conversation
     conversation_id: str
-    def __init__(self, conversation: _Optional[_Union[Conversation, _Mapping]] = ..., conversation_id: _Optional[str] = ...) -> None: ...
+    request_id: str
+    def __init__(self, conversation: _Optional[_Union[Conversation, _Mapping]] = ..., conversation_id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class CreateConversationResponse(_message.Message):
     __slots__ = ("conversation",)
@@ -322,10 +341,12 @@ class ListTurnsResponse(_message.Message):
     def __init__(self, turns: _Optional[_Iterable[_Union[Turn, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class DeleteConversationRequest(_message.Message):
-    __slots__ = ("name",)
+    __slots__ = ("name", "request_id")
     NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     name: str
-    def __init__(self, name: _Optional[str] = ...) -> None: ...
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class DeleteConversationResponse(_message.Message):
     __slots__ = ()
@@ -392,16 +413,18 @@ class Document(_message.Message):
     def __init__(self, name: _Optional[str] = ..., title: _Optional[str] = ..., uri: _Optional[str] = ..., mime_type: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., passage_count: _Optional[int] = ..., indexing_state: _Optional[_Union[IndexingState, str]] = ..., create_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CreateDocumentRequest(_message.Message):
-    __slots__ = ("parent", "document_id", "document", "content")
+    __slots__ = ("parent", "document_id", "document", "content", "request_id")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     parent: str
     document_id: str
     document: Document
     content: bytes
-    def __init__(self, parent: _Optional[str] = ..., document_id: _Optional[str] = ..., document: _Optional[_Union[Document, _Mapping]] = ..., content: _Optional[bytes] = ...) -> None: ...
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., document_id: _Optional[str] = ..., document: _Optional[_Union[Document, _Mapping]] = ..., content: _Optional[bytes] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class CreateDocumentResponse(_message.Message):
     __slots__ = ("document",)
@@ -418,16 +441,18 @@ class ImportDocumentRequest(_message.Message):
     def __init__(self, header: _Optional[_Union[ImportDocumentHeader, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class ImportDocumentHeader(_message.Message):
-    __slots__ = ("parent", "document_id", "document", "expected_sha256")
+    __slots__ = ("parent", "document_id", "document", "expected_sha256", "request_id")
     PARENT_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_SHA256_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     parent: str
     document_id: str
     document: Document
     expected_sha256: str
-    def __init__(self, parent: _Optional[str] = ..., document_id: _Optional[str] = ..., document: _Optional[_Union[Document, _Mapping]] = ..., expected_sha256: _Optional[str] = ...) -> None: ...
+    request_id: str
+    def __init__(self, parent: _Optional[str] = ..., document_id: _Optional[str] = ..., document: _Optional[_Union[Document, _Mapping]] = ..., expected_sha256: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class ImportDocumentResponse(_message.Message):
     __slots__ = ("document", "outcome")
@@ -468,10 +493,12 @@ class ListDocumentsResponse(_message.Message):
     def __init__(self, documents: _Optional[_Iterable[_Union[Document, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class DeleteDocumentRequest(_message.Message):
-    __slots__ = ("name",)
+    __slots__ = ("name", "request_id")
     NAME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     name: str
-    def __init__(self, name: _Optional[str] = ...) -> None: ...
+    request_id: str
+    def __init__(self, name: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class DeleteDocumentResponse(_message.Message):
     __slots__ = ()
