@@ -32,6 +32,7 @@ from kotaemon_grpc.core.caller import Caller
 from kotaemon_grpc.core.context import Context
 from kotaemon_grpc.core.documents import DocumentHeader, Documents
 from kotaemon_grpc.core.model import Query, Question, Scope
+from kotaemon_grpc.core.once import Once
 from kotaemon_grpc.core.paging import PageTokens
 from kotaemon_grpc.core.search import Searching
 from kotaemon_grpc.documents.parser import TextParser
@@ -76,10 +77,12 @@ class Bench:
         """Open the directory."""
         self.store = SqliteStore.open(directory)
         tokens = PageTokens(self.store.page_token_key)
+        once = Once(self.store.requests)
         self._documents = Documents(
             store=self.store.documents,
             parser=TextParser(),
             spool=TemporarySpool(self.store.spool_dir),
+            once=once,
             tokens=tokens,
             max_document_bytes=1 << 30,
         )
@@ -90,6 +93,7 @@ class Bench:
             engine=LocalEngine(self.store.retriever),
             documents=self.store.documents,
             conversations=self.store.conversations,
+            once=once,
             history_turns=0,
             clock=lambda: datetime.now(UTC),
             new_id=str,

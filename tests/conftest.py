@@ -51,6 +51,7 @@ class Serving:
                 "--operations-listen=127.0.0.1:0",
                 f"--data-dir={data_dir}",
                 f"--certs={certs}",
+                "--set=server.shutdown_delay_s=0",
                 *arguments,
             ],
             stdout=subprocess.PIPE,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kotaemon_grpc.api.v2.agent import AgentService
 from kotaemon_grpc.config.limits import Limits
+from kotaemon_grpc.core.leaving import Leaving
 from kotaemon_grpc.engines.admission import Admission
 from kotaemon_grpc.engines.bounded import BoundedEngine
 from peers import front, hardened, host
@@ -49,7 +50,7 @@ def _services(metrics: Metrics) -> list[Service]:
         on_shed=metrics.count_shed,
     )
     engine = BoundedEngine(SlowEngine(), admission)
-    return [hardened.service(AgentService(hardened.asking(engine, metrics)))]
+    return [hardened.service(AgentService(hardened.asking(engine, metrics), Leaving()))]
 
 
 async def serve(setting: Setting) -> None:

@@ -12,9 +12,11 @@ from prometheus_client import CollectorRegistry
 import material
 from kotaemon_grpc.app.access import Access, policy_of
 from kotaemon_grpc.app.front import bind_all
+from kotaemon_grpc.app.reload_report import ReloadReport
 from kotaemon_grpc.app.seams import Seams
 from kotaemon_grpc.app.serving import tracing_of
 from kotaemon_grpc.config import Config
+from kotaemon_grpc.pipeline.running import Running
 from kotaemon_grpc.telemetry.log_stream import LogStream
 from kotaemon_grpc.telemetry.logs import configure
 from kotaemon_grpc.telemetry.loop_lag import watch_loop_lag
@@ -69,12 +71,14 @@ async def serve(setting: Setting, services: Callable[[Metrics], Sequence[Service
         logger = configure("info", "json", stream)
         metrics = Metrics(CollectorRegistry())
         metrics.ask_log(lambda: stream.dropped)
-        access = Access(settings, lambda _kind, _name, _ok: None)
+        report = ReloadReport(metrics, logger("server"))
+        access = Access(settings, report.attempted, report.changed)
         await access.load()
         seams = Seams(
             settings,
             policy_of(settings),
             access,
+            running=Running(),
             metrics=metrics,
             tracing=tracing_of(settings, opened, metrics),
             logger=logger,
@@ -84,7 +88,8 @@ async def serve(setting: Setting, services: Callable[[Metrics], Sequence[Service
             services(metrics),
             await HealthReporter.create(),
             seam_for=seams.seam_for,
-            metrics=metrics,
+            report=report,
+            on_change=lambda _material: access.forget(),
             log=logger("server"),
         )
         await listening.server.start()

@@ -10,7 +10,9 @@ import question
 from kotaemon_grpc.api.v2 import agent
 from kotaemon_grpc.app.backend import Service
 from kotaemon_grpc.core.ask import Asking
+from kotaemon_grpc.core.leaving import Leaving
 from kotaemon_grpc.core.model import Answer, AnswerCompleted, FinishReason, TextDelta
+from kotaemon_grpc.core.once import Once
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 from peers import front, host
 
@@ -63,6 +65,7 @@ def asking(engine: AnswerEngine, metrics: Metrics) -> Asking:
         engine=engine,
         documents=_AnyCollection(),  # type: ignore[arg-type] - all that is asked of it here
         conversations=None,  # type: ignore[arg-type] - no call names one
+        once=Once(None),  # type: ignore[arg-type] - no call has a request_id
         history_turns=10,
         clock=lambda: datetime.now(UTC),
         new_id=lambda: uuid.uuid4().hex,
@@ -79,7 +82,7 @@ async def serve(setting: Setting) -> None:
     """Serve."""
     await front.serve(
         setting,
-        lambda metrics: [service(ConstantAgent(asking(ConstantEngine(), metrics)))],
+        lambda metrics: [service(ConstantAgent(asking(ConstantEngine(), metrics), Leaving()))],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from typing import Any
 
     Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -164,3 +166,23 @@ def test_chat_ends_when_its_server_goes_while_nobody_types(start: Callable[..., 
         terminal.wait_for("error: unavailable")
         assert terminal.end() == 1
         assert b"Traceback" not in terminal.shown
+
+
+def test_chat_goes_on_at_another_server_when_its_own_stops(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    first = start()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        later = f"127.0.0.1:{free.getsockname()[1]}"
+    both = f"--target=ipv4:{first.address},{later}"
+    with on_terminal("chat", both, f"--certs={first.certs}") as terminal:
+        terminal.wait_for("> ")
+        second = start(f"--listen={later}", "--import=tests/corpus/en", data_dir=tmp_path / "other")
+        assert first.stop() == 0
+        terminal.type(b"How many passengers may the Marigold carry?\n")
+        terminal.wait_for("180 passengers")
+        terminal.wait_for("> ")
+        terminal.type(CTRL_D)
+        assert terminal.end() == 0
+    assert second.stop() == 0

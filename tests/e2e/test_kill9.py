@@ -13,13 +13,12 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kotaemon_grpc.client import ClientError
+from kotaemon_grpc.client import AgentClient, ClientError, RetryPolicy
 from kotaemon_grpc.documents.parser import parse_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kotaemon_grpc.client import AgentClient
 
 ROUNDS = 20
 CONCURRENT = 8
@@ -155,7 +154,9 @@ async def test_kill_9_loses_nothing_acknowledged_and_serves_nothing_half(
     recent: list[Version] = []
     for number in range(ROUNDS + 1):
         serving = await asyncio.to_thread(start)
-        async with serving.client() as client:
+        async with AgentClient(
+            serving.address, tls=serving.tls, retry=RetryPolicy(attempts=1)
+        ) as client:
             await check(client, ledger, everything=number == ROUNDS)
             for version in recent:
                 if ledger.acknowledged[version.id] == version:

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 STEPS = "How many steps do the stairs of the tower have?"
-KILLED_BY_SIGNAL = 128
 
 
 def events(serving: Any) -> list[str]:
@@ -53,33 +51,6 @@ async def until_health_is(serving: Any, status: int) -> None:
             if response.status == status:
                 return
         raise AssertionError("the watch ended before")
-
-
-class HeldCall:
-    """A dialogue that is open and has not asked anything yet."""
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self.call = stubs.AgentServiceStub(channel).ChatStream()
-
-    async def open(self) -> None:
-        await self.call.write(pb.ChatStreamRequest(start=pb.ChatStart()))
-        # The first turn shows that the server has the call.
-        await self.ask("When is a fire drill held?")
-
-    async def ask(self, question: str) -> str:
-        await self.call.write(pb.ChatStreamRequest(message=pb.ChatMessage(question=question)))
-        while True:
-            response = await self.call.read()
-            assert response is not grpc.aio.EOF
-            if response.WhichOneof("event") == "turn_completed":
-                return response.turn_completed.answer.text
-
-    async def finish(self) -> str:
-        await self.call.done_writing()
-        response = await self.call.read()
-        assert await self.call.read() is grpc.aio.EOF
-        assert await self.call.code() is grpc.StatusCode.OK
-        return response.WhichOneof("event")
 
 
 async def test_one_line_says_where_everything_is(start: Callable[..., Any]) -> None:
@@ -104,53 +75,6 @@ def test_a_signal_ends_it_with_status_0(start: Callable[..., Any], number: signa
     assert events(serving)[-2:] == ["server.draining", "server.stopped"]
     assert events(serving).count("server.serving") == 1
     assert serving.lines[-2]["signal"] == number.name
-
-
-async def test_a_call_in_flight_completes_while_health_says_not_serving(
-    start: Callable[..., Any], corpus: Path
-) -> None:
-    serving = start(f"--import={corpus / 'en'}")
-    async with serving.channel() as channel:
-        held = HeldCall(channel)
-        await held.open()
-        serving.process.send_signal(signal.SIGTERM)
-        await until_health_is(serving, NOT_SERVING)
-        assert await asyncio.to_thread(readiness, serving) == 503
-        assert "The stairs have 167 steps" in await held.ask(STEPS)
-        assert await held.finish() == "completed"
-        assert await asyncio.to_thread(serving.wait) == 0
-    assert serving.errors == []
-
-
-async def test_a_call_that_outlives_the_grace_is_ended(start: Callable[..., Any]) -> None:
-    serving = start("--set=server.shutdown_grace_s=0.1")
-    async with serving.channel() as channel:
-        held = HeldCall(channel)
-        await held.open()
-        assert await asyncio.to_thread(serving.stop) == 0
-        assert await held.call.code() is not grpc.StatusCode.OK
-    assert serving.errors == []
-
-
-async def test_a_second_signal_ends_it_at_once(start: Callable[..., Any]) -> None:
-    serving = start("--set=server.shutdown_grace_s=3600")
-    async with serving.channel() as channel:
-        held = HeldCall(channel)
-        await held.open()
-        serving.process.send_signal(signal.SIGTERM)
-        await until_health_is(serving, NOT_SERVING)
-        status = await asyncio.to_thread(press_ctrl_c_until_it_ends, serving)
-        assert status == KILLED_BY_SIGNAL + signal.SIGINT
-    assert serving.errors == []
-
-
-def press_ctrl_c_until_it_ends(serving: Any) -> int:
-    """Signals right after the first are taken for the same request: insist, as people do."""
-    while serving.process.poll() is None:
-        serving.process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            serving.process.wait(0.1)
-    return serving.wait()
 
 
 async def test_documents_and_conversations_outlive_a_restart(
@@ -227,6 +151,7 @@ def logging_to_us(certs: Path, tmp_path: Path, corpus: Path) -> Iterator[Any]:
             *(sys.executable, "-c", program, "serve", "--listen=127.0.0.1:0"),
             *("--health-listen=127.0.0.1:0", "--operations-listen=127.0.0.1:0"),
             *(f"--data-dir={tmp_path}/data", f"--certs={certs}", f"--import={corpus / 'en'}"),
+            "--set=server.shutdown_delay_s=0",
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

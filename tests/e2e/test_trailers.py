@@ -21,6 +21,7 @@ from kotaemon_grpc.core.errors import (
 )
 from kotaemon_grpc.pipeline.errors import MAX_DETAILS_BYTES, classify, status_of, trailers_of
 from kotaemon_grpc.transport import tls
+from kotaemon_grpc.transport.rotation import Rotation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -62,7 +63,7 @@ async def calling(
             ),
         )
     )
-    port = server.add_secure_port("localhost:0", tls.server_credentials(material))
+    port = server.add_secure_port("localhost:0", Rotation(lambda: material).credentials())
     await server.start()
     credentials = TlsFiles.in_directory(certs).credentials()
     async with grpc.aio.secure_channel(f"localhost:{port}", credentials, options) as channel:

@@ -57,7 +57,7 @@ def test_the_table_of_errors_has_every_reason_with_its_code() -> None:
 def test_the_table_of_metrics_has_every_metric_with_its_kind_and_labels() -> None:
     metrics = Metrics(CollectorRegistry())
     metrics.ask_store(documents=float, passages=float, index_lag=float)
-    metrics.ask_log(int)
+    metrics.ask_log(dict)
     exposed = {
         family.name + ("_total" if family.type == "counter" else ""): family.type
         for family in metrics.registry.collect()

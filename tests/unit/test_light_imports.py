@@ -30,6 +30,22 @@ def test_the_client_library_needs_neither_the_server_nor_the_command_line() -> N
     assert ours == {"client", "pb", "wire"}
 
 
+def test_the_client_library_needs_nothing_but_what_it_is_installed_with() -> None:
+    loaded = loaded_by("import kotaemon_grpc.client.testing")
+    theirs = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names
+    # grpc itself loads the last four: two of them only where they happen to be installed.
+    assert {name for name in theirs if not name.startswith("_")} <= {
+        "google",
+        "grpc",
+        "kotaemon_grpc",
+        "tenacity",
+        "cython_runtime",
+        "grpc_health",
+        "grpc_reflection",
+        "typing_extensions",
+    }
+
+
 @pytest.mark.parametrize("verb", ["ask", "chat", "search", "documents"])
 def test_a_verb_that_calls_a_server_does_not_load_one(verb: str) -> None:
     program = "from kotaemon_grpc.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kotaemon_grpc.core.ask import Asking
     from kotaemon_grpc.core.caller import Caller
     from kotaemon_grpc.core.context import Context
+    from kotaemon_grpc.core.leaving import Leaving
     from kotaemon_grpc.core.model import Citation
 
 SERVICE = pb.DESCRIPTOR.services_by_name["AgentService"]
@@ -32,9 +33,10 @@ _ASSISTANT = "assistant"
 class AgentService:
     """Implements `kotaemon.v1.AgentService`."""
 
-    def __init__(self, asking: Asking) -> None:
-        """Take the use case."""
+    def __init__(self, asking: Asking, leaving: Leaving) -> None:
+        """Take the use case, and what tells that the server is about to stop."""
         self._asking = asking
+        self._leaving = leaving
 
     async def ask_question(
         self, request: pb.QuestionRequest, context: Context
@@ -49,9 +51,12 @@ class AgentService:
     async def chat_stream(
         self, requests: AsyncIterator[pb.Message], context: Context
     ) -> AsyncIterator[pb.Message]:
-        """Answer each message of the user, with the earlier ones as its history."""
+        """Answer each message of the user, with the earlier ones as its history.
+
+        When the server is about to stop, the stream ends after the answer that has begun.
+        """
         dialogue = await self._asking.open(context)
-        async for request in requests:
+        while (request := await self._leaving.next_before(requests)) is not None:
             question = turn_from_pb(request, context.caller)
             async with aclosing(dialogue.ask(question)) as events:
                 async for event in events:

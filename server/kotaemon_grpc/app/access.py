@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kotaemon_grpc.app.catalog import methods
 from kotaemon_grpc.auth.api_keys import ApiKeyVerifier
-from kotaemon_grpc.auth.authenticator import Authenticator
+from kotaemon_grpc.auth.authenticator import Authenticator, anybody
 from kotaemon_grpc.auth.certificate import CertificateRule, CertificateVerifier
 from kotaemon_grpc.auth.identity import ANONYMOUS, NONE
 from kotaemon_grpc.auth.jwks import KeySet
@@ -23,6 +23,7 @@ from kotaemon_grpc.transport.pki import DEVELOPER_SPIFFE_ID
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from kotaemon_grpc.auth.authenticator import Trusts
     from kotaemon_grpc.config import Config
     from kotaemon_grpc.config.access import CertificateRule as RuleSettings
     from kotaemon_grpc.config.access import Issuer as IssuerSettings
@@ -79,22 +80,29 @@ def _roles_of_credentials(config: Config) -> Iterator[tuple[str, str]]:
 class Access:
     """The verifiers that all listeners share, and what keeps them up to date."""
 
-    def __init__(self, config: Config, on_reload: Callable[[str, str, str], None]) -> None:
-        """Take the settings, and what is told of each attempt to read what they name.
+    def __init__(
+        self,
+        config: Config,
+        on_reload: Callable[[str, str, str], object],
+        on_change: Callable[[str, str], object] = nobody,
+    ) -> None:
+        """Take the settings.
 
-        It is given the kind, one of `names.RELOAD_…`, the name, and the problem or an
-        empty string.
+        Args:
+            config: the settings.
+            on_reload: told of each attempt to read what they name: the kind, one of
+                `names.RELOAD_…`, the name, and the problem or an empty string.
+            on_change: told the kind and the name of what has changed.
 
         Raises:
             OperatorError: a rule or an issuer cannot be meant.
         """
         identity = config.identity
-        self._report = on_reload
+        self._on_reload = on_reload
+        self._on_change = on_change
         self._max_cached = identity.max_cached
         self._authenticators: list[Authenticator] = []
-        self._certificates = CertificateVerifier(
-            [_certificate_rule(*each) for each in enumerate(identity.certificates)]
-        )
+        self._certificates = CertificateVerifier(certificate_rules(config))
         self._sources: dict[str, KeySet | ApiKeyVerifier] = {}
         issuers = [self._issuer(each) for each in identity.issuers]
         self._tokens = TokenVerifier(issuers) if issuers else None
@@ -103,7 +111,7 @@ class Access:
             self._api_keys = ApiKeyVerifier(
                 identity.api_keys_file,
                 on_reload=partial(self._reloaded, names.RELOAD_API_KEYS, "identity.api_keys_file"),
-                on_change=self._forget,
+                on_change=partial(self._changed, names.RELOAD_API_KEYS, "identity.api_keys_file"),
             )
             self._sources["identity.api_keys_file"] = self._api_keys
 
@@ -133,6 +141,7 @@ class Access:
         credentials: Sequence[str],
         min_tls: str,
         on_verified: Callable[[str, str], object] = nobody,
+        trusts: Trusts = anybody,
     ) -> Authenticator:
         """Make what finds out who calls, for a listener that takes these credentials.
 
@@ -141,6 +150,7 @@ class Access:
             min_tls: the least version of TLS, "1.2" or "1.3".
             on_verified: told, of each caller that was not known and now is, the version
                 of TLS and the group of the key exchange.
+            trusts: tells of a client's certificate whether its CA is trusted now.
 
         Raises:
             OperatorError: what verifies them is not set.
@@ -151,6 +161,7 @@ class Access:
             tokens=self._tokens,
             api_keys=self._api_keys,
             min_tls=min_tls,
+            trusts=trusts,
             on_verified=on_verified,
             max_cached=self._max_cached,
         )
@@ -165,14 +176,24 @@ class Access:
                 ca=issuer.jwks_ca,
                 refresh_s=issuer.refresh_s,
                 on_reload=partial(self._reloaded, names.RELOAD_JWKS, setting),
-                on_change=self._forget,
+                on_change=partial(self._changed, names.RELOAD_JWKS, setting),
             )
             return _issuer(issuer, keys)
 
     def _reloaded(self, kind: str, name: str, succeeded: bool) -> None:  # noqa: FBT001 - a callback
-        self._report(kind, name, "" if succeeded else self._sources[name].problem)
+        self._on_reload(kind, name, "" if succeeded else self._sources[name].problem)
 
-    def _forget(self) -> None:
+    def _changed(self, kind: str, name: str) -> None:
+        self.forget()
+        self._on_change(kind, name)
+
+    def apply(self, rules: Sequence[CertificateRule]) -> None:
+        """Name the holders of certificates by other rules, and verify every caller again."""
+        self._certificates.use(rules)
+        self.forget()
+
+    def forget(self) -> None:
+        """Verify every caller again: keys, CAs, rules or the policy have changed."""
         for authenticator in self._authenticators:
             authenticator.forget()
 
@@ -192,6 +213,15 @@ def _naming(setting: str) -> Iterator[None]:
         yield
     except OperatorError as error:
         raise OperatorError(f"{setting}: {error}") from None
+
+
+def certificate_rules(config: Config) -> list[CertificateRule]:
+    """Make the rules for the names of certificates.
+
+    Raises:
+        OperatorError: one cannot be meant.
+    """
+    return [_certificate_rule(*each) for each in enumerate(config.identity.certificates)]
 
 
 def _certificate_rule(number: int, rule: RuleSettings) -> CertificateRule:

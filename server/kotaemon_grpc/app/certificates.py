@@ -1,4 +1,4 @@
-"""How the operations page shows certificates."""
+"""What operators are told of certificates."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from kotaemon_grpc.telemetry.metrics import Metrics
+    from kotaemon_grpc.transport.tls import Material
+
+
+def tell_expiries(metrics: Metrics, material: Material) -> None:
+    """Say, for each file of TLS, when its first certificate expires."""
+    for path, expires in material.expiries.items():
+        metrics.set_certificate_expiry(str(path), expires)
 
 
 def certificate_section(

@@ -6,23 +6,22 @@ import asyncio
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kotaemon_grpc.app.certificates import certificate_section
 from kotaemon_grpc.core.errors import AgentError
 from kotaemon_grpc.transport.operations import Facts, Row, Section, State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from cryptography import x509
+    from collections.abc import Iterable, Iterator, Sequence
 
     from kotaemon_grpc.app.access import Access
     from kotaemon_grpc.app.backend import Backend
     from kotaemon_grpc.app.front import Listening
+    from kotaemon_grpc.auth.watched_files import WatchedFiles
     from kotaemon_grpc.config import Config
     from kotaemon_grpc.config.fields import Section as Settings
+    from kotaemon_grpc.transport.operations import ServerTLS
 
 _SERVER_LIMITS = (
     "max_message_bytes",
@@ -39,12 +38,13 @@ class ServerFacts:
 
     def __init__(self, config: Config) -> None:
         """Take the settings; the rest comes as the server is put together."""
-        self._config = config
+        self.config = config
         self._started_s = time.monotonic()
         self.listening: Sequence[Listening] = ()
-        self.own_certificates: Mapping[Path, Sequence[x509.Certificate]] = {}
+        self.operations_files: WatchedFiles[ServerTLS] | None = None
         self.backend: Backend | None = None
         self.access: Access | None = None
+        self.watched: Sequence[WatchedFiles[Any]] = ()
 
     async def __call__(self) -> Facts:
         """Gather them."""
@@ -53,6 +53,8 @@ class ServerFacts:
             sections += [_places(self.backend), await asyncio.to_thread(_store, self.backend)]
         if self.access is not None and self.access.sources:
             sections.append(_sources(self.access))
+        if self.watched:
+            sections.append(_files(self.watched))
         sections.append(self._limits())
         return Facts(
             name="kotaemon-grpc",
@@ -77,11 +79,12 @@ class ServerFacts:
 
     def _certificates(self) -> Section:
         files = {path: held for each in self.listening for path, held in each.certificates.items()}
-        files |= self.own_certificates
+        if self.operations_files is not None:
+            files |= self.operations_files.value.material.certificates
         return certificate_section(files, datetime.now(UTC))
 
     def _limits(self) -> Section:
-        limits, server = self._config.limits, self._config.server
+        limits, server = self.config.limits, self.config.server
         rows = (
             *_settings("limits", limits, type(limits).model_fields),
             *_settings("server", server, _SERVER_LIMITS),
@@ -130,11 +133,14 @@ def _store(backend: Backend) -> Section:
 
 
 def _sources(access: Access) -> Section:
-    rows = tuple(
-        Row(
-            (source.name, source.problem or "up to date"),
-            State.WARN if source.problem else State.OK,
-        )
-        for source in access.sources
-    )
+    rows = tuple(_last_read(source.name, source.problem) for source in access.sources)
     return Section("Keys that callers are verified with", ("Source", "Last read"), rows)
+
+
+def _files(watched: Sequence[WatchedFiles[Any]]) -> Section:
+    rows = tuple(_last_read(each.name, each.problem) for each in watched)
+    return Section("Files that are read again", ("File", "Last read"), rows)
+
+
+def _last_read(name: str, problem: str) -> Row:
+    return Row((name, problem or "up to date"), State.WARN if problem else State.OK)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kotaemon_grpc.api import v1
 from kotaemon_grpc.app.access import NO_CREDENTIALS
+from kotaemon_grpc.auth.authenticator import anybody
 from kotaemon_grpc.config.listeners import asks_for_certificates
 from kotaemon_grpc.pipeline.metadata import METADATA
 from kotaemon_grpc.pipeline.native import native_handlers
@@ -19,6 +21,7 @@ from kotaemon_grpc.telemetry import names
 from kotaemon_grpc.transport import channelz, pki, reflection, tls
 from kotaemon_grpc.transport.health import SERVICE_NAME as HEALTH
 from kotaemon_grpc.transport.listener import Bounds, bind, server_options
+from kotaemon_grpc.transport.rotation import Rotation
 from kotaemon_grpc.transport.server import Server
 
 if TYPE_CHECKING:
@@ -30,12 +33,15 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from kotaemon_grpc.app.backend import Service
+    from kotaemon_grpc.app.reload_report import ReloadReport
+    from kotaemon_grpc.auth.authenticator import Trusts
+    from kotaemon_grpc.auth.watched_files import WatchedFiles
     from kotaemon_grpc.config import Config, TLSFiles
     from kotaemon_grpc.pipeline.call import Method
     from kotaemon_grpc.pipeline.seam import Seam
-    from kotaemon_grpc.telemetry.metrics import Metrics
     from kotaemon_grpc.transport.address import Address
     from kotaemon_grpc.transport.health import HealthReporter
+    from kotaemon_grpc.transport.tls import Material
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +57,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """A server that is bound: the plan, the address it has got, its certificates by file."""
+    """A server that is bound: the plan, the address it has got, its files of TLS if any."""
 
     plan: Plan
-    server: grpc.aio.Server
+    server: Server
     address: Address
-    certificates: Mapping[Path, Sequence[x509.Certificate]]
+    files: WatchedFiles[Material] | None
+
+    @property
+    def certificates(self) -> Mapping[Path, Sequence[x509.Certificate]]:
+        """The certificates in use, by file."""
+        return self.files.value.certificates if self.files else {}
 
 
 def plans(config: Config) -> Iterator[Plan]:
@@ -83,11 +94,21 @@ async def bind_all(
     services: Sequence[Service],
     health: HealthReporter,
     *,
-    seam_for: Callable[[Plan], Seam],
-    metrics: Metrics,
+    seam_for: Callable[[Plan, Trusts], Seam],
+    report: ReloadReport,
+    on_change: Callable[[Material], object],
     log: FilteringBoundLogger,
 ) -> list[Listening]:
     """Make and bind all listeners; they are not started.
+
+    Args:
+        config: the settings.
+        services: what all of them serve.
+        health: tells how the server is.
+        seam_for: makes the pipeline of a listener, given what tells whom it trusts.
+        report: is told of files of TLS that are read again.
+        on_change: takes what such files hold, now and each time that they have changed.
+        log: of the server.
 
     Raises:
         OperatorError: a certificate cannot be used, or an address cannot be had.
@@ -95,34 +116,52 @@ async def bind_all(
     if config.tls.is_development and any(plan.tls for plan in plans(config)):
         for change in await asyncio.to_thread(pki.ensure, config.tls.dir):
             log.info(names.EVENT_CERTIFICATE_ISSUED, **{names.KEY_PATH: str(change.path)})
-    bound = []
+    bound: list[Listening] = []
+    watched: dict[tuple[Path, ...], WatchedFiles[Material]] = {}
     for plan in plans(config):
-        material = await asyncio.to_thread(_material, config, plan)
-        for path, expires in material.expiries.items() if material else ():
-            metrics.set_certificate_expiry(str(path), expires)
-        server = _server(config, services, health, seam_for(plan))
-        credentials = tls.server_credentials(material) if material else None
+        trusts: Trusts = anybody
+        credentials, files = None, None
+        if plan.tls is not None:
+            paths = _paths(plan, plan.tls)
+            files = watched.get(paths)  # listeners with the same files have them read once
+            if files is None:
+                load = partial(_load, config, paths)
+                files = watched[paths] = await asyncio.to_thread(
+                    report.watch, names.RELOAD_CERTIFICATES, paths, load, on_change
+                )
+                on_change(files.value)
+            rotation = Rotation(partial(_held_by, files))
+            trusts, credentials = rotation.trusts, rotation.credentials()
+        server = _server(config, services, health, seam_for(plan, trusts))
         address = bind(server, plan.listen, credentials, flag=plan.flag)
-        bound.append(Listening(plan, server, address, material.certificates if material else {}))
+        bound.append(Listening(plan, server, address, files))
     return bound
 
 
-def _material(config: Config, plan: Plan) -> tls.Material | None:
-    if plan.tls is None:
-        return None
+def _paths(plan: Plan, files: TLSFiles) -> tuple[Path, ...]:
+    """Choose the files that a listener needs: certificate, key, and CAs if it asks for clients'."""
+    return files if asks_for_certificates(plan.credentials) else files[:2]
+
+
+def _load(config: Config, paths: tuple[Path, ...]) -> Material:
+    certificate, key, *cas = paths
     # A passphrase is of the key of [tls]; a listener's own key has none.
-    own = plan.tls.key != config.tls.files.key
+    own = key != config.tls.files.key
     return tls.load(
-        plan.tls.certificate,
-        plan.tls.key,
-        plan.tls.client_ca if asks_for_certificates(plan.credentials) else None,
+        certificate,
+        key,
+        cas[0] if cas else None,
         passphrase="" if own else config.tls.key_passphrase.get_secret_value(),
     )
 
 
+def _held_by(files: WatchedFiles[Material]) -> Material:
+    return files.value
+
+
 def _server(
     config: Config, services: Iterable[Service], health: HealthReporter, seam: Seam
-) -> grpc.aio.Server:
+) -> Server:
     """Make a server with everything that it serves."""
     handlers: dict[Method, grpc.RpcMethodHandler] = {}
     for service in services:
@@ -143,7 +182,8 @@ def _server(
             handlers |= native_handlers(seam, name, methods)
     by_path = {f"/{method.path}": handler for method, handler in handlers.items()}
     # Health checking passes no pipeline: it is open to all, and never shed.
-    return Server(by_path | health.handlers(), _options(config), on_call=METADATA.set)
+    checks = health.handlers()
+    return Server(by_path | checks, _options(config), on_call=METADATA.set, lasting=checks)
 
 
 def _options(config: Config) -> list[tuple[str, int]]:

@@ -12,14 +12,16 @@ from kotaemon_grpc.documents.local_import import import_paths
 from kotaemon_grpc.telemetry import names
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Awaitable, Coroutine, Iterable
 
     import grpc
     from structlog.typing import FilteringBoundLogger
 
     from kotaemon_grpc.config import Config
     from kotaemon_grpc.core.documents import Documents
+    from kotaemon_grpc.pipeline.running import Running
     from kotaemon_grpc.stores.sqlite.store import SqliteStore
+    from kotaemon_grpc.transport.server import Server
 
 _LISTENER_ENDED = "the gRPC listener has ended by itself"
 _UPKEEP_ENDED = "upkeep has ended by itself"
@@ -85,18 +87,41 @@ def _cause(task: asyncio.Task[Any]) -> BaseException | None:
     return error
 
 
-async def purge_hourly(store: SqliteStore, retention_days: int, log: FilteringBoundLogger) -> None:
-    """Delete the conversations that rested for too long, now and every hour."""
-    while retention_days:
-        try:
-            count = await store.purge_conversations(
-                datetime.now(UTC) - timedelta(days=retention_days)
+async def end_untaken(servers: Iterable[Server], running: Running, patience_s: float) -> NoReturn:
+    """End the calls whose clients do not take the end, after one to two times the patience."""
+    while True:
+        await asyncio.sleep(patience_s)
+        handlers = {call.task for call in running}
+        for server in servers:
+            server.end_untaken(handlers)
+
+
+async def purge_hourly(store: SqliteStore, config: Config, log: FilteringBoundLogger) -> None:
+    """Delete what has been kept for long enough, now and every hour.
+
+    That is the conversations that rested, and what came of requests: it is remembered for
+    its window, and up to an hour more.
+    """
+    retention = timedelta(days=config.conversations.retention_days)
+    window = timedelta(hours=config.requests.window_hours)
+    while True:
+        now = datetime.now(UTC)
+        if retention:
+            count = await _purged(
+                store.purge_conversations(now - retention), names.EVENT_PURGE_FAILED, log
             )
-        except AgentError as error:
-            log.warning(names.EVENT_PURGE_FAILED, exc_info=error)
-        except Exception:
-            log.exception(names.EVENT_PURGE_FAILED)
-        else:
             if count:
                 log.info(names.EVENT_PURGED, **{names.KEY_COUNT: count})
+        await _purged(store.purge_requests(now - window), names.EVENT_REQUESTS_PURGE_FAILED, log)
         await asyncio.sleep(_PURGE_EVERY_S)
+
+
+async def _purged(purging: Awaitable[int], failed: str, log: FilteringBoundLogger) -> int:
+    """Return how many were deleted; what fails is tried again the next time."""
+    try:
+        return await purging
+    except AgentError as error:
+        log.warning(failed, exc_info=error)
+    except Exception:
+        log.exception(failed)
+    return 0

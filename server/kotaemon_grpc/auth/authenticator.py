@@ -41,6 +41,14 @@ _AuthContext: TypeAlias = "Mapping[str, Sequence[bytes]]"
 _Metadata: TypeAlias = "Mapping[str, str | bytes]"
 _Sent: TypeAlias = "tuple[str | bytes | None, str | bytes | None]"
 _Shown: TypeAlias = "tuple[bytes | None, _Sent]"
+Trusts: TypeAlias = "Callable[[bytes, bytes], bool]"
+"""Tells of a certificate whether a CA that is trusted now has issued it, given it and what
+the caller showed beside it, both PEM."""
+
+
+def anybody(_leaf: bytes, _others: bytes) -> bool:
+    """Leave it to TLS whom to trust."""
+    return True
 
 
 class Authenticator:
@@ -54,6 +62,8 @@ class Authenticator:
         tokens: verifies tokens.
         api_keys: verifies API keys.
         min_tls: the least version of TLS, "1.2" or "1.3".
+        trusts: asked of certificates that are not remembered: a connection outlives the
+            trust in the CA that let it be opened.
         on_verified: told, of a caller that was not known and now is, the version of TLS
             and the group of the key exchange as core names them; empty without TLS.
         clock: the seconds since the Unix epoch.
@@ -71,6 +81,7 @@ class Authenticator:
         tokens: TokenVerifier | None = None,
         api_keys: ApiKeyVerifier | None = None,
         min_tls: str = "1.2",
+        trusts: Trusts = anybody,
         on_verified: Callable[[str, str], object] = nobody,
         clock: Callable[[], float] = time.time,
         max_cached: int = 10_000,
@@ -83,6 +94,7 @@ class Authenticator:
         self._api_keys = _needed(api_keys, credentials.API_KEY, kinds)
         self._credentials = _credentials_of(kinds)
         self._needs_tls_1_3 = min_tls == "1.3"
+        self._trusts = trusts
         self._on_verified = on_verified
         self._clock = clock
         self._max_cached = max_cached
@@ -98,6 +110,7 @@ class Authenticator:
 
         Raises:
             Unauthenticated: the caller did not show who it is. Becomes UNAUTHENTICATED.
+            CredentialsSourceUnavailable: a token cannot be verified yet. Becomes UNAVAILABLE.
             TlsTooOld: the connection uses too old a version. Becomes FAILED_PRECONDITION.
         """
         if self._needs_tls_1_3:
@@ -140,13 +153,15 @@ class Authenticator:
         _keep(self._recalled, key, (identity, until), self._max_cached)
 
     def forget(self) -> None:
-        """Verify every caller again: keys or policy have changed."""
+        """Verify every caller again: keys, CAs or policy have changed."""
         self._cache.clear()
         self._recalled.clear()
 
     def _verify(self, shown: _Shown, auth_context: _AuthContext) -> Identity:
         self._cache.pop(shown, None)  # it has expired, if it is there: a refusal must not keep it
         pem, sent = shown
+        if pem is not None and not self._trusts(pem, _chain(auth_context)):
+            raise Unauthenticated(CredentialProblem.NOT_TRUSTED, "CA of the certificate")
         identity = self._decide(pem, *sent)
         _keep(self._cache, shown, identity, self._max_cached)
         self._on_verified(
@@ -251,6 +266,10 @@ def _require_tls_1_3(auth_context: _AuthContext) -> None:
 def _first(auth_context: _AuthContext, key: str) -> str:
     values = auth_context.get(key)
     return values[0].decode(errors="replace") if values else ""
+
+
+def _chain(auth_context: _AuthContext) -> bytes:
+    return b"".join(auth_context.get("x509_pem_cert_chain") or ())
 
 
 def _text(value: str | bytes) -> str:

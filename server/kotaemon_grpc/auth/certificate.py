@@ -79,8 +79,12 @@ class CertificateVerifier:
         self, rules: Sequence[CertificateRule] = (), clock: Callable[[], float] = time.time
     ) -> None:
         """Take the rules, the first that fits decides; without any, each name is welcome."""
-        self._rules = tuple((compiled(rule.pattern), rule) for rule in rules)
         self._clock = clock
+        self.use(rules)
+
+    def use(self, rules: Sequence[CertificateRule]) -> None:
+        """Take other rules in place of these."""
+        self._rules = tuple((compiled(rule.pattern), rule) for rule in rules)
 
     def identify(self, pem: bytes) -> Identity:
         """Return whom a certificate names.

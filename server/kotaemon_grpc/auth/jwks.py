@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from kotaemon_grpc.auth.fetch import MAX_BYTES, Url, get
 from kotaemon_grpc.auth.jwk import parse_jwks
-from kotaemon_grpc.auth.reload import Reloaded, nobody
+from kotaemon_grpc.auth.reload import EARLY_S, Reloaded, nobody
 from kotaemon_grpc.auth.watched_file import WatchedFile
+from kotaemon_grpc.core.errors import CredentialsSourceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -53,7 +54,7 @@ class KeySet:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = source
-        reader: Source
+        reader: Source[bytes]
         if "://" in source:
             reader = Url(source, refresh_s=refresh_s, timeout_s=timeout_s, ca=ca, fetch=fetch)
         else:
@@ -79,7 +80,7 @@ class KeySet:
 
         Raises:
             OperatorError: they are in a file that cannot be used. Without a URL's keys
-                the server starts: tokens are refused until they come.
+                the server starts: calls with tokens may be tried again when they came.
         """
         await self._keys.load()
 
@@ -98,6 +99,10 @@ class KeySet:
         Returns:
             The key, or None if there is none. Then it may be a new one, and the keys
             are read again soon.
+
+        Raises:
+            CredentialsSourceUnavailable: the keys could never be read yet, so that any
+                token may be a good one.
         """
         fitting = [
             each
@@ -106,5 +111,8 @@ class KeySet:
         ]
         if not fitting:
             self._keys.refresh_soon()
+            if not self._keys.is_read:
+                # Asked for, they are read no later than this.
+                raise CredentialsSourceUnavailable(min(self._keys.rest_s, EARLY_S))
             return None
         return fitting[0].key if kid is not None or len(fitting) == 1 else None

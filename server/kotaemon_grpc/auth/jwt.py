@@ -116,6 +116,7 @@ class TokenVerifier:
         Raises:
             Unauthenticated: it is of no issuer that is known, not for us, not valid now,
                 or bound to another certificate.
+            CredentialsSourceUnavailable: its issuer's keys could not be read yet.
         """
         issuer, claims = self._verified(token)
         expires_at = self._check_times(claims, issuer.leeway_s)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
+C = TypeVar("C")
+C_co = TypeVar("C_co", covariant=True)
 
 EARLY_S = 10.0
 """The least time between an attempt to read and one that is asked for out of turn."""
@@ -28,7 +30,7 @@ class SourceError(Exception):
     """A source gives nothing of use. The message says why, without its content."""
 
 
-class Source(Protocol):
+class Source(Protocol[C_co]):
     """Where a value comes from.
 
     Attributes:
@@ -41,7 +43,7 @@ class Source(Protocol):
     required: bool
     interval_s: float
 
-    def read(self) -> bytes | None:
+    def read(self) -> C_co | None:
         """Return the content, or None if it is what was returned last. It may block.
 
         Raises:
@@ -54,7 +56,7 @@ def nobody(*_: object) -> None:
     """Be told in place of somebody."""
 
 
-class Reloaded(Generic[T]):
+class Reloaded(Generic[C, T]):
     """A value from a source: replaced as a whole, on the event loop, kept on any failure.
 
     Args:
@@ -62,19 +64,22 @@ class Reloaded(Generic[T]):
         parse: makes the value, on that thread; raises `SourceError`.
         initial: the value until the source has given one.
         on_reload: told after each attempt that did anything whether it succeeded.
-        on_change: told after the value was replaced.
+        on_change: told after the value was replaced, and after `on_reload`.
+        patience: how many failures in a row are not told of: several files that are
+            replaced one after the other do not fit together for a moment.
         sleep: waits for so many seconds.
         clock: seconds that never go back.
     """
 
     def __init__(
         self,
-        source: Source,
-        parse: Callable[[bytes], T],
+        source: Source[C],
+        parse: Callable[[C], T],
         initial: T,
         *,
         on_reload: Callable[[bool], object],
         on_change: Callable[[], object],
+        patience: int = 0,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -84,9 +89,10 @@ class Reloaded(Generic[T]):
         self._parse = parse
         self._on_reload = on_reload
         self._on_change = on_change
+        self._patience = patience
         self._sleep = sleep
         self._clock = clock
-        self._content: bytes | None = None  # of the value
+        self._content: C | None = None  # of the value
         self._failures = 0
         self._attempted_s = -math.inf
         self._wanted = asyncio.Event()
@@ -115,12 +121,21 @@ class Reloaded(Generic[T]):
         if self._clock() - self._attempted_s >= EARLY_S:
             self._wanted.set()
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the source has ever given a value."""
+        return self._content is not None
+
+    @property
+    def rest_s(self) -> float:
+        """How long it rests after the last attempt."""
+        if not self._failures:
+            return self._source.interval_s
+        doublings = min(self._failures - 1, _MAX_DOUBLINGS)
+        return float(min(self._source.interval_s, _FIRST_RETRY_S * 2**doublings))
+
     async def _rest(self) -> None:
-        seconds = self._source.interval_s
-        if self._failures:
-            doublings = min(self._failures - 1, _MAX_DOUBLINGS)
-            seconds = min(seconds, _FIRST_RETRY_S * 2**doublings)
-        timer = asyncio.ensure_future(self._sleep(seconds))
+        timer = asyncio.ensure_future(self._sleep(self.rest_s))
         wanted = asyncio.ensure_future(self._wanted.wait())
         try:
             await asyncio.wait((timer, wanted), return_when=asyncio.FIRST_COMPLETED)
@@ -135,8 +150,10 @@ class Reloaded(Generic[T]):
         try:
             found = await asyncio.to_thread(self._read)
         except Exception as error:  # noqa: BLE001 - whatever is wrong, what was good is kept
-            self.problem = _reason(error)
             self._failures += 1
+            if self._failures <= self._patience:
+                return
+            self.problem = _reason(error)
         else:
             if found is None:
                 return
@@ -148,7 +165,7 @@ class Reloaded(Generic[T]):
         if changed:
             self._on_change()
 
-    def _read(self) -> tuple[bytes, T] | None:
+    def _read(self) -> tuple[C, T] | None:
         content = self._source.read()
         if content is None:
             return None

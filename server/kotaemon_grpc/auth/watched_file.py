@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from kotaemon_grpc.auth.reload import SourceError
 
@@ -11,6 +11,19 @@ if TYPE_CHECKING:
 
 POLL_S = 2.0
 """How long it may take until a change is noticed."""
+
+Stamp: TypeAlias = tuple[int, ...]
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Return what is another for another file, or content, at the end of all links.
+
+    Raises:
+        OSError: the file is missing or cannot be reached.
+    """
+    found = path.stat()
+    # ctime tells also of a file put in place with an old mtime, and of a chmod.
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
 
 
 class WatchedFile:
@@ -30,7 +43,7 @@ class WatchedFile:
         self.interval_s = interval_s
         self._path = path
         self._max_bytes = max_bytes
-        self._seen: tuple[int, ...] | None = None
+        self._seen: Stamp | None = None
 
     def read(self) -> bytes | None:
         """Return the content; None if the file is the one that was given last.
@@ -41,9 +54,7 @@ class WatchedFile:
         """
         try:
             # Looked at before it is read: what is written meanwhile is a change the next time.
-            found = self._path.stat()
-            # ctime tells also of a file put in place with an old mtime, and of a chmod.
-            stamp = (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
+            stamp = stamp_of(self._path)
             if stamp == self._seen:
                 return None
             with self._path.open("rb") as file:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+import math
 from typing import TYPE_CHECKING, TypeVar
 
-from kotaemon_grpc.client import AgentClient, CallError, ClientError, TlsFiles, UnavailableError
+from kotaemon_grpc.client import (
+    AgentClient,
+    ApiKeyFile,
+    CallError,
+    ClientError,
+    TlsFiles,
+    TokenFile,
+    UnavailableError,
+)
 from kotaemon_grpc.core.errors import OperatorError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from kotaemon_grpc.client import Credentials
     from kotaemon_grpc.config import Config
 
 NOTHING_FOUND = 3
@@ -48,8 +57,10 @@ def call(config: Config, use: Callable[[AgentClient], Awaitable[R]]) -> R:
 
 
 def explain(error: CallError) -> str:
-    """Say in one line what failed, with the id to name to the server's operator."""
+    """Say in one line what failed, when to try again, and what to name to the operator."""
     line = " ".join(f"{error.code.name.lower().replace('_', ' ')}: {error.message}".split())
+    if error.retry_after_s:
+        line = f"{line}; try again in {math.ceil(error.retry_after_s)} s"
     return f"{line} (request {error.request_id})" if error.request_id else line
 
 
@@ -76,7 +87,23 @@ def _advice(error: CallError, config: Config) -> str:
 
 def _client(config: Config) -> AgentClient:
     settings = config.client
-    return AgentClient(settings.target, tls=_tls(config), timeout_s=settings.timeout_s)
+    return AgentClient(
+        settings.target,
+        tls=_tls(config),
+        credentials=_credentials(config),
+        timeout_s=settings.timeout_s,
+    )
+
+
+def _credentials(config: Config) -> Credentials | None:
+    settings = config.client
+    if settings.token_file and settings.api_key_file:
+        raise OperatorError(
+            "there is a token and an API key; give one of --token-file and --api-key-file"
+        )
+    if settings.token_file:
+        return TokenFile(settings.token_file)
+    return ApiKeyFile(settings.api_key_file) if settings.api_key_file else None
 
 
 def _tls(config: Config) -> TlsFiles | None:
@@ -84,11 +111,17 @@ def _tls(config: Config) -> TlsFiles | None:
     if settings.insecure:
         return None
     defaults = TlsFiles.in_directory(config.tls.dir)
-    return TlsFiles(
-        ca=Path(settings.ca or defaults.ca),
-        certificate=Path(settings.certificate or defaults.certificate),
-        key=Path(settings.key or defaults.key),
+    files = TlsFiles(
+        ca=settings.ca or defaults.ca,
+        certificate=settings.certificate or defaults.certificate,
+        key=settings.key or defaults.key,
     )
+    # Who shows a token or an API key may well have no certificate.
+    shows_secret = settings.token_file or settings.api_key_file
+    is_named = settings.certificate or settings.key
+    if shows_secret and not is_named and files.certificate and not files.certificate.exists():
+        return TlsFiles(ca=files.ca)
+    return files
 
 
 def _refuse_expired(config: Config) -> None:
@@ -103,6 +136,8 @@ def _refuse_expired(config: Config) -> None:
     tls = _tls(config)
     # Of a chain every certificate has to be valid, of a bundle of CAs any may be the one.
     for path, which in ((tls.certificate, min), (tls.ca, max)) if tls else ():
+        if path is None:
+            continue
         expires = which(each.not_valid_after_utc for each in certificate.load_all(path))
         if expires <= certificate.utc_now():
             raise OperatorError(

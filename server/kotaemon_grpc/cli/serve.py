@@ -10,7 +10,7 @@ import click
 import uvloop
 
 from kotaemon_grpc.app import serve as run
-from kotaemon_grpc.cli.settings import config_options, load_config
+from kotaemon_grpc.cli.settings import config_options, layers_of, load_layers
 from kotaemon_grpc.telemetry.log_stream import LogStream
 from kotaemon_grpc.telemetry.logs import configure
 
@@ -68,9 +68,10 @@ def serve(**options: Any) -> None:
     flags = {key: options[name] for name, key in _FLAGS.items()}
     if not flags["documents.import_paths"]:
         flags["documents.import_paths"] = None
-    config = load_config(options["config_file"], options["assignments"], flags)
+    layers = layers_of(options["config_file"], options["assignments"], flags)
+    config = load_layers(layers)
     # Without a standard output there is nobody to log to.
     descriptor = sys.stdout.fileno() if sys.stdout else os.open(os.devnull, os.O_WRONLY)
     with LogStream(descriptor) as stream:
         log = configure(config.log.level, config.log.format, stream)
-        uvloop.run(run(config, log, dropped_lines=lambda: stream.dropped))
+        uvloop.run(run(config, log, dropped_lines=lambda: stream.dropped, layers=layers))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kotaemon_grpc.config import COMMAND_LINE, Config, load
+from kotaemon_grpc.config import COMMAND_LINE, Config, Layers
 from kotaemon_grpc.core.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ _CLIENT_FLAGS = {
     "ca": "client.ca",
     "certificate": "client.certificate",
     "key": "client.key",
+    "token_file": "client.token_file",
+    "api_key_file": "client.api_key_file",
     "insecure": "client.insecure",
     "timeout": "client.timeout_s",
 }
@@ -54,6 +56,8 @@ def client_options(function: F) -> F:
         click.option("--ca", metavar="FILE", help="What signs servers. [DIR/ca.pem]"),
         click.option("--certificate", metavar="FILE", help="Your own. [DIR/client.pem]"),
         click.option("--key", metavar="FILE", help="Its key. [DIR/client-key.pem]"),
+        click.option("--token-file", metavar="FILE", help="Show the bearer token in it. [none]"),
+        click.option("--api-key-file", metavar="FILE", help="Show the API key in it. [none]"),
         click.option("--insecure", is_flag=True, default=None, help="Speak plaintext."),
         click.option("--timeout", type=float, metavar="SECONDS", help="Of each call. [60]"),
     ]
@@ -80,14 +84,28 @@ def load_config(
     Raises:
         OperatorError: a setting is unknown or not valid.
     """
+    return load_layers(layers_of(file, assignments, flags))
+
+
+def layers_of(file: Path | None, assignments: tuple[str, ...], flags: dict[str, object]) -> Layers:
+    """Say where the settings come from, with flags that are None left out."""
     given = {key: value for key, value in flags.items() if value is not None}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
             raise click.BadParameter(f'"{assignment}" is not KEY=VALUE', param_hint="--set")
         given[key.strip()] = value
+    return Layers(file, dict(os.environ), given)
+
+
+def load_layers(layers: Layers) -> Config:
+    """Load the settings.
+
+    Raises:
+        OperatorError: a setting is unknown or not valid.
+    """
     try:
-        return load(file=file, environ=os.environ, flags=given)
+        return layers.load()
     except OperatorError as error:
         # Settings that do not go together are no fault of one flag.
         if re.match(rf"{COMMAND_LINE}: (?!\[)", str(error)):

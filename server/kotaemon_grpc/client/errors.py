@@ -2,6 +2,7 @@
 
 ClientError
 ├── ConfigurationError         the client was made with what cannot work
+├── CredentialsError           no credentials could be got, and so no call was made
 └── CallError                  the call failed; carries what the server said
     ├── InvalidArgumentError   `field_violations` names the fields
     ├── NotFoundError          what was named does not exist
@@ -24,7 +25,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from kotaemon_grpc.wire.headers import STATUS_DETAILS
+from kotaemon_grpc.wire.headers import RETRY_PUSHBACK_MS, STATUS_DETAILS
 
 if TYPE_CHECKING:
     from google.protobuf import any_pb2
@@ -36,6 +37,10 @@ class ClientError(Exception):
 
 class ConfigurationError(ClientError):
     """The client was made with what cannot work."""
+
+
+class CredentialsError(ClientError):
+    """No credentials could be got, and so no call was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,11 @@ class CallError(ClientError):
         field_violations: which fields of the request are not valid.
         retry_after_s: when another attempt makes sense, in seconds from now; None if
             the server did not say.
+        retry_pushback_ms: the same of a call that the server did not begin, in
+            milliseconds (gRFC A6, "Pushback"); below 0 if it is not to be repeated, and
+            None if the server did not say.
+        sequence_number: of a stream that broke, the number of the last event that was
+            received; 0 if there was none.
     """
 
     def __init__(self, status: status_pb2.Status) -> None:
@@ -68,6 +78,8 @@ class CallError(ClientError):
         self.request_id = ""
         self.field_violations: tuple[FieldViolation, ...] = ()
         self.retry_after_s: float | None = None
+        self.retry_pushback_ms: int | None = None
+        self.sequence_number = 0
         super().__init__(f"{self.code.name}: {self.message}")
         for detail in status.details:
             # What cannot be read is left out: the code and the message still say what failed.
@@ -145,11 +157,16 @@ _CLASSES = {
 def error_from_rpc(error: grpc.aio.AioRpcError) -> CallError:
     """Make of what gRPC raises an error that says what the server said."""
     status = status_pb2.Status(code=error.code().value[0], message=error.details() or "")
+    pushback_ms = None
     for key, value in error.trailing_metadata() or ():
         if key == STATUS_DETAILS and isinstance(value, bytes):
             with suppress(DecodeError):
                 status = status_pb2.Status.FromString(value)
-    return error_from_status(status)
+        elif key == RETRY_PUSHBACK_MS:
+            pushback_ms = _milliseconds(value)
+    made = error_from_status(status)
+    made.retry_pushback_ms = pushback_ms
+    return made
 
 
 def error_from_status(status: status_pb2.Status) -> CallError:
@@ -159,3 +176,11 @@ def error_from_status(status: status_pb2.Status) -> CallError:
 
 def _code_of(status: status_pb2.Status) -> grpc.StatusCode:
     return _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+
+
+def _milliseconds(value: str | bytes) -> int:
+    """Read a pushback; what is no number forbids to repeat the call (gRFC A6)."""
+    try:
+        return int(value)
+    except ValueError:
+        return -1

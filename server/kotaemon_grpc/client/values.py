@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-from kotaemon_grpc.client.errors import error_from_status
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 
 
@@ -39,6 +38,15 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer took: tokens by the model's own count, None if none was counted."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    passages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """An answer.
 
@@ -51,6 +59,20 @@ class Answer:
     citations: tuple[Citation, ...]
     finish_reason: str
     conversation: str = ""
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question of a dialogue.
+
+    Attributes:
+        request_id: names it, so that asking it again on another stream does nothing
+            twice. Empty: a new one is made.
+    """
+
+    text: str
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +89,18 @@ class CitationAdded:
     citation: Citation
 
 
-AnswerEvent: TypeAlias = TextDelta | CitationAdded | Answer
+@dataclass(frozen=True, slots=True)
+class GoingAway:
+    """The server is about to stop: what has begun is finished within `grace_s` seconds.
+
+    A dialogue ends after the turn that is running. Further questions belong on a new
+    one, which another server takes.
+    """
+
+    grace_s: float
+
+
+AnswerEvent: TypeAlias = TextDelta | CitationAdded | GoingAway | Answer
 """The events of an answer that is being written; the last is the whole `Answer`."""
 
 
@@ -107,6 +140,28 @@ class Imported:
     outcome: str
 
 
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A dialogue that is kept, without its turns."""
+
+    name: str
+    title: str
+    turn_count: int
+    create_time: datetime
+    update_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A question and its answer. `collection` is what was asked."""
+
+    name: str
+    collection: str
+    question: str
+    answer: Answer
+    create_time: datetime
+
+
 def citation_from_pb(message: pb.Citation) -> Citation:
     """Translate a citation."""
     return Citation(
@@ -122,34 +177,35 @@ def citation_from_pb(message: pb.Citation) -> Citation:
 
 def answer_from_pb(message: pb.Answer, conversation: str) -> Answer:
     """Translate an answer."""
+    usage = message.usage
     return Answer(
         text=message.text,
         citations=tuple(citation_from_pb(citation) for citation in message.citations),
         finish_reason=_word(pb.FinishReason.Name(message.finish_reason), "FINISH_REASON_"),
         conversation=conversation,
+        usage=Usage(
+            input_tokens=usage.input_tokens if usage.HasField("input_tokens") else None,
+            output_tokens=usage.output_tokens if usage.HasField("output_tokens") else None,
+            passages=usage.passages,
+        ),
     )
 
 
 def event_from_pb(
     response: pb.StreamAnswerResponse | pb.ChatStreamResponse,
 ) -> AnswerEvent | None:
-    """Translate an event; None for the end of a dialogue.
-
-    Raises:
-        CallError: the event says that the stream failed. The call ends with the same
-            status, but its trailers may be lost on the way.
-    """
+    """Translate an event; None for the end of a dialogue, and for one that is not known."""
     match response.WhichOneof("event"):
         case "text_delta":
             return TextDelta(response.text_delta.text)
         case "citation":
             return CitationAdded(citation_from_pb(response.citation))
+        case "going_away":
+            return GoingAway(response.going_away.grace.ToTimedelta().total_seconds())
         case "turn_completed" if isinstance(response, pb.ChatStreamResponse):
             completed = response.turn_completed
         case "completed" if isinstance(response, pb.StreamAnswerResponse):
             completed = response.completed
-        case "failed":
-            raise error_from_status(response.failed)
         case _:
             return None
     return answer_from_pb(completed.answer, completed.conversation)
@@ -188,6 +244,28 @@ def imported_from_pb(message: pb.ImportDocumentResponse) -> Imported:
     return Imported(
         document=document_from_pb(message.document),
         outcome=_word(pb.ImportOutcome.Name(message.outcome), "IMPORT_OUTCOME_"),
+    )
+
+
+def conversation_from_pb(message: pb.Conversation) -> Conversation:
+    """Translate a conversation."""
+    return Conversation(
+        name=message.name,
+        title=message.title,
+        turn_count=message.turn_count,
+        create_time=message.create_time.ToDatetime(UTC),
+        update_time=message.update_time.ToDatetime(UTC),
+    )
+
+
+def turn_from_pb(message: pb.Turn, conversation: str) -> Turn:
+    """Translate a turn of a conversation."""
+    return Turn(
+        name=message.name,
+        collection=message.collection,
+        question=message.question,
+        answer=answer_from_pb(message.answer, conversation),
+        create_time=message.create_time.ToDatetime(UTC),
     )
 
 

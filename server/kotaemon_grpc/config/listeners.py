@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from pydantic import AfterValidator, Field, SecretStr, StrictBool, StrictInt, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    model_validator,
+)
 
 from kotaemon_grpc.auth.identity import CERTIFICATE, Credential, kinds
 from kotaemon_grpc.config.fields import (
@@ -109,8 +117,15 @@ class Server(Section):
     max_connection_age_s: Seconds = Field(
         default=3600.0, description="after what time a client is asked to connect anew"
     )
+    shutdown_delay_s: StrictFloat = Field(
+        default=3.0,
+        ge=0,
+        le=300,
+        allow_inf_nan=False,
+        description="how long calls are still taken after a stop was asked for and probes know",
+    )
     shutdown_grace_s: GraceSeconds = Field(
-        default=10.0, description="how long open calls may go on after a stop was asked for"
+        default=10.0, description="how long open calls may go on when no new ones are taken"
     )
 
     @model_validator(mode="after")

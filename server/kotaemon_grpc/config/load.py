@@ -7,6 +7,7 @@ import json
 import os
 import re
 import tomllib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
 
@@ -45,6 +46,30 @@ class _Setting(NamedTuple):
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Where the settings come from, so that they can be read again; see `load`.
+
+    Args:
+        given_file: as `load` takes `file`.
+        environ: as `load` takes it.
+        flags: as `load` takes them.
+    """
+
+    given_file: Path | None
+    environ: Mapping[str, str] = field(repr=False)
+    flags: Mapping[str, object] = field(repr=False)
+
+    @property
+    def file(self) -> Path | None:
+        """The file that is read, if any."""
+        return _file_of(self.given_file, self.environ)
+
+    def load(self) -> Config:
+        """Read the settings anew; raises as `load` does."""
+        return load(file=self.given_file, environ=self.environ, flags=self.flags)
+
+
 def load(
     *,
     file: Path | None,
@@ -63,8 +88,7 @@ def load(
         OperatorError: the file cannot be read, or a key or value is wrong; one line for
             each problem.
     """
-    if file is None and environ.get(_FILE_VARIABLE):
-        file = Path(environ[_FILE_VARIABLE])
+    file = _file_of(file, environ)
     known = _known_keys()
     given = [
         *(_from_file(file, known) if file is not None else ()),
@@ -85,6 +109,12 @@ def load(
     if problems:
         raise OperatorError("\n".join(dict.fromkeys(problems)))
     return config
+
+
+def _file_of(given: Path | None, environ: Mapping[str, str]) -> Path | None:
+    if given is None and environ.get(_FILE_VARIABLE):
+        return Path(environ[_FILE_VARIABLE])
+    return given
 
 
 def _known_keys() -> dict[str, Any]:

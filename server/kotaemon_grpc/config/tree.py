@@ -49,6 +49,17 @@ class Conversations(Section):
     )
 
 
+class Requests(Section):
+    """What is remembered of requests that have a name."""
+
+    window_hours: StrictInt = Field(
+        default=24,
+        ge=1,
+        le=8760,
+        description="hours for which repeating a request with its request_id does nothing twice",
+    )
+
+
 class Client(Section):
     """How the verbs that call a server reach it. A file that is not named is that of `tls.dir`."""
 
@@ -58,6 +69,8 @@ class Client(Section):
     ca: File = Field(default=None, description="the CAs of the server's certificate, PEM")
     certificate: File = Field(default=None, description="the caller's certificate chain, PEM")
     key: File = Field(default=None, description="its private key, PEM")
+    token_file: File = Field(default=None, description="a file with a bearer token to show")
+    api_key_file: File = Field(default=None, description="a file with an API key to show")
     insecure: StrictBool = Field(default=False, description="speak plaintext")
     timeout_s: StrictFloat = Field(
         default=60.0, gt=0, le=86400, allow_inf_nan=False, description="how long a call may take"
@@ -76,6 +89,7 @@ class Config(Section):
     storage: Storage = Storage()
     documents: Documents = Documents()
     conversations: Conversations = Conversations()
+    requests: Requests = Requests()
     log: Log = Log()
     traces: Traces = Traces()
     client: Client = Client()

@@ -20,6 +20,7 @@ from kotaemon_grpc.core.limits import (
     MAX_LANGUAGE_CHARS,
     MAX_PAGE_SIZE,
     MAX_QUESTION_CHARS,
+    MAX_REQUEST_ID_CHARS,
     MAX_URI_CHARS,
 )
 from kotaemon_grpc.core.media_types import MEDIA_TYPES
@@ -35,6 +36,7 @@ ID_FORM = (
 
 # RFC 5646, section 2.1, as far as it can be told without the registry.
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", re.ASCII)
+_REQUEST_ID = re.compile(rf"[!-~]{{1,{MAX_REQUEST_ID_CHARS}}}", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -146,6 +148,14 @@ class Checks:
         if mime_type and mime_type not in MEDIA_TYPES:
             self.violation(field, f"must be one of {', '.join(MEDIA_TYPES)}")
         return mime_type
+
+    def request_id(self, field: str, value: str) -> str:
+        """Check an optional name of a request (AIP-155)."""
+        if value and not _REQUEST_ID.fullmatch(value):
+            self.violation(
+                field, f"must be at most {MAX_REQUEST_ID_CHARS} visible ASCII characters"
+            )
+        return value
 
     def sha256(self, field: str, digest: str) -> str:
         """Check an optional SHA-256 in hexadecimal digits; it comes out in lower case."""

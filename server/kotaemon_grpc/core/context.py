@@ -22,10 +22,16 @@ class Context:
         caller: who calls.
         deadline_s: when the answer is of no use any more, as `time.monotonic` counts;
             infinite if it always is.
+        request_id: the caller's name for what is asked, by which all attempts at it are
+            known; empty if it has none. An answer is remembered under it once it is whole;
+            when the server dies before, another attempt asks the engine again. An engine
+            whose work has effects keeps the id, with the caller's tenant and principal,
+            beside them, and leaves out what it finds done: after a kill -9 only it can know.
     """
 
     caller: Caller
     deadline_s: float = math.inf
+    request_id: str = ""
 
     def remaining_s(self) -> float:
         """Return how many seconds are left, at least 0: the timeout of what is waited for."""

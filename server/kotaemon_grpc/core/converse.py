@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from kotaemon_grpc.core.conversation import Conversation
 from kotaemon_grpc.core.errors import NotFound, ResourceType
 from kotaemon_grpc.core.names import conversation_name
+from kotaemon_grpc.core.once import Deleted
 from kotaemon_grpc.core.paging import Page
 from kotaemon_grpc.core.required import require_conversation
 
@@ -14,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kotaemon_grpc.core.caller import Caller
-    from kotaemon_grpc.core.conversation import Conversation, Turn
+    from kotaemon_grpc.core.conversation import Turn
+    from kotaemon_grpc.core.once import Claim, Once
     from kotaemon_grpc.core.paging import PageTokens
     from kotaemon_grpc.core.ports import ConversationStore
 
@@ -23,21 +26,33 @@ class Conversing:
     """The use case. Keys of the pages it takes and gives are page tokens."""
 
     def __init__(
-        self, *, conversations: ConversationStore, tokens: PageTokens, new_id: Callable[[], str]
+        self,
+        *,
+        conversations: ConversationStore,
+        once: Once,
+        tokens: PageTokens,
+        new_id: Callable[[], str],
     ) -> None:
-        """Take the store, and what makes tokens and ids."""
+        """Take the store, what does a request once, and what makes tokens and ids."""
         self._conversations = conversations
+        self._once = once
         self._tokens = tokens
         self._new_id = new_id
 
-    async def create(self, caller: Caller, conversation: str, title: str) -> Conversation:
+    async def create(
+        self, caller: Caller, conversation: str, title: str, claim: Claim | None = None
+    ) -> Conversation:
         """Create an empty conversation; an empty id is chosen.
 
         Raises:
             AlreadyExists: the id is taken.
+            RequestIdReused: the claim's id was used for another request.
         """
-        return await self._conversations.create(
-            caller.tenant, conversation or self._new_id(), title
+        conversation = conversation or self._new_id()
+        return await self._once.run(
+            claim,
+            Conversation,
+            lambda: self._conversations.create(caller.tenant, conversation, title, claim=claim),
         )
 
     async def get(self, caller: Caller, conversation: str) -> Conversation:
@@ -82,14 +97,20 @@ class Conversing:
         items = tuple(turn for turn in turns[:limit] if caller.may_see(turn.collection))
         return Page(items, self._tokens.encode(next_key, *bound_to))
 
-    async def delete(self, caller: Caller, conversation: str) -> None:
+    async def delete(self, caller: Caller, conversation: str, claim: Claim | None = None) -> None:
         """Delete a conversation and its turns.
 
         Raises:
             NotFound: there is none.
+            RequestIdReused: the claim's id was used for another request.
         """
-        if not await self._conversations.delete(caller.tenant, conversation):
-            raise NotFound(ResourceType.CONVERSATION, conversation_name(conversation))
+
+        async def work() -> Deleted:
+            if not await self._conversations.delete(caller.tenant, conversation, claim=claim):
+                raise NotFound(ResourceType.CONVERSATION, conversation_name(conversation))
+            return Deleted()
+
+        await self._once.run(claim, Deleted, work)
 
 
 def _shown(caller: Caller, conversation: Conversation) -> Conversation:

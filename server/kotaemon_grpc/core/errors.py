@@ -2,6 +2,7 @@
 
     AgentError
     ├── InvalidArgument       the request breaks a constraint of the contract
+    │   └── RequestIdReused   its request_id was used for another request
     ├── NotFound              a resource that is named does not exist
     ├── AlreadyExists         a resource that is to be created does
     ├── ContentTooLarge       a document is larger than the configured limit
@@ -10,6 +11,7 @@
     ├── Unauthenticated       the caller did not show who it is
     ├── TlsTooOld             the connection is less safe than the listener requires
     ├── PermissionDenied      the caller is known, and may not do this
+    ├── ShuttingDown          the server stops, and the call took longer than it could wait
     ├── DeadlineExceeded      the call took longer than it may
     │   ├── StreamIdle        the caller was silent for too long
     │   └── ReaderTooSlow     the caller does not take what is sent to it
@@ -56,6 +58,14 @@ class InvalidArgument(AgentError):
             )
         )
         self.violations = violations
+
+
+class RequestIdReused(InvalidArgument):
+    """A `request_id` was used before, for another request. Becomes INVALID_ARGUMENT."""
+
+    def __init__(self, field: str) -> None:
+        """Take what the client has to call the id."""
+        super().__init__(FieldViolation(field, "was used before, for a request of other content"))
 
 
 class ResourceType(enum.Enum):
@@ -172,6 +182,14 @@ class PermissionDenied(AgentError):
         self.collection = collection
 
 
+class ShuttingDown(AgentError):
+    """The server stops, and the call took longer than it could wait. Becomes UNAVAILABLE."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("the server stops, and the call took longer than it could wait")
+
+
 class DeadlineExceeded(AgentError):
     """The call took longer than it may. Becomes DEADLINE_EXCEEDED."""
 
@@ -197,7 +215,7 @@ class ReaderTooSlow(DeadlineExceeded):
 
 
 class Refused(AgentError):
-    """The server has no room for the call now: it was not begun, and may be tried again."""
+    """The server cannot take the call now: it was not begun, and may be tried again."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         """Take why, and after how many seconds another attempt makes sense."""
@@ -211,6 +229,14 @@ class Overloaded(Refused):
     def __init__(self, retry_after_s: float) -> None:
         """Take after how many seconds another attempt makes sense."""
         super().__init__("all places are taken at the moment", retry_after_s)
+
+
+class CredentialsSourceUnavailable(Refused):
+    """What the credentials are verified with could not be had yet. Becomes UNAVAILABLE."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        """Take after how many seconds another attempt makes sense."""
+        super().__init__("the credentials cannot be verified at the moment", retry_after_s)
 
 
 class RateLimited(Refused):

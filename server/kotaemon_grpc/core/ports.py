@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Retrieval,
         Scope,
     )
+    from kotaemon_grpc.core.once import Claim, Outcome
     from kotaemon_grpc.core.paging import Page
 
 
@@ -38,7 +39,7 @@ class DocumentStore(Protocol):
         ...
 
     async def put(
-        self, scope: Scope, draft: DocumentDraft, *, replace: bool
+        self, scope: Scope, draft: DocumentDraft, *, replace: bool, claim: Claim | None = None
     ) -> tuple[Document, ImportOutcome]:
         """Store a document, whole or not at all, and wait until retrieval finds it.
 
@@ -47,6 +48,7 @@ class DocumentStore(Protocol):
 
         Raises:
             AlreadyExists: the id is taken, and `replace` is false.
+            AlreadyDone, RequestIdReused: see `RequestStore`.
         """
         ...
 
@@ -58,8 +60,12 @@ class DocumentStore(Protocol):
         """List the documents with an id above `after`, by id. Keys of pages are ids."""
         ...
 
-    async def delete(self, scope: Scope, document_id: str) -> bool:
-        """Delete a document; False if there is none."""
+    async def delete(self, scope: Scope, document_id: str, *, claim: Claim | None = None) -> bool:
+        """Delete a document; False if there is none.
+
+        Raises:
+            AlreadyDone, RequestIdReused: see `RequestStore`.
+        """
         ...
 
 
@@ -78,11 +84,14 @@ class Retriever(Protocol):
 class ConversationStore(Protocol):
     """Keeps conversations. What it returned from is on disk and survives a crash."""
 
-    async def create(self, tenant: str, conversation_id: str, title: str) -> Conversation:
+    async def create(
+        self, tenant: str, conversation_id: str, title: str, *, claim: Claim | None = None
+    ) -> Conversation:
         """Create an empty conversation.
 
         Raises:
             AlreadyExists: the id is taken.
+            AlreadyDone, RequestIdReused: see `RequestStore`.
         """
         ...
 
@@ -94,12 +103,24 @@ class ConversationStore(Protocol):
         """List conversations, newest creation first; `after` is a key of a page, or empty."""
         ...
 
-    async def delete(self, tenant: str, conversation_id: str) -> bool:
-        """Delete a conversation and its turns; False if there is none."""
+    async def delete(
+        self, tenant: str, conversation_id: str, *, claim: Claim | None = None
+    ) -> bool:
+        """Delete a conversation and its turns; False if there is none.
+
+        Raises:
+            AlreadyDone, RequestIdReused: see `RequestStore`.
+        """
         ...
 
     async def append(
-        self, tenant: str, conversation_id: str, turn: Turn, *, create: bool = False
+        self,
+        tenant: str,
+        conversation_id: str,
+        turn: Turn,
+        *,
+        create: bool = False,
+        claim: Claim | None = None,
     ) -> Turn:
         """Add a turn at the end and return it with its number; the number given is not read.
 
@@ -109,6 +130,7 @@ class ConversationStore(Protocol):
         Raises:
             NotFound: the conversation does not exist, and `create` is false.
             AlreadyExists: the conversation exists, and `create` is true.
+            AlreadyDone, RequestIdReused: see `RequestStore`.
         """
         ...
 
@@ -120,6 +142,37 @@ class ConversationStore(Protocol):
 
     async def latest_turns(self, tenant: str, conversation_id: str, limit: int) -> Sequence[Turn]:
         """Return the last turns, oldest of them first."""
+        ...
+
+
+class RequestStore(Protocol):
+    """Remembers what came of requests that have a name, for as long as it is configured to.
+
+    It is one with the other stores: their methods that write take a claim, and record its
+    outcome in the transaction of the change, so that both are on disk or neither is. In the
+    same transaction they look whether the claim has an outcome: then nothing is changed, and
+    `AlreadyDone` is raised, or `RequestIdReused` if that was another request. Several servers
+    may share a store whose database does this by a unique key over tenant, principal and
+    request id: of two at once, the later finds the row of the earlier, or waits for it.
+    What fails records nothing.
+    """
+
+    async def outcome(self, claim: Claim) -> Outcome | None:
+        """Return what came of a claim, or None; of a document, once retrieval finds it.
+
+        Raises:
+            NotFound: the conversation that keeps the answer was deleted since.
+            RequestIdReused: the id was used for another request.
+        """
+        ...
+
+    async def remember(self, claim: Claim, outcome: Outcome) -> None:
+        """Record what came of a claim that has changed nothing in another store.
+
+        Raises:
+            AlreadyDone: it has an outcome.
+            RequestIdReused: the id was used for another request.
+        """
         ...
 
 

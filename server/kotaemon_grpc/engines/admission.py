@@ -76,6 +76,17 @@ class Admission:
         """How many wait for a place."""
         return len(self._queue)
 
+    def resize(self, places: int, *, max_waiting: int, max_wait_s: float) -> None:
+        """Set other limits, for those who come from now on.
+
+        Whoever holds a place keeps it, also beyond the new limit, and whoever waits
+        goes on waiting, or is given a place that is new.
+        """
+        self.places = places
+        self._max_waiting = max_waiting
+        self._max_wait_s = max_wait_s
+        self._give_out()
+
     @asynccontextmanager
     async def admit(self, remaining_s: float = math.inf) -> AsyncIterator[None]:
         """Hold a place for as long as the context lasts; wait for one if need be.
@@ -126,13 +137,17 @@ class Admission:
             place.set_result(False)
 
     def _pass_on(self) -> None:
-        """Give a place that is left to the first who waits, if anybody does."""
-        while self._queue:
+        """Leave a place, to the first who waits if anybody does."""
+        self._in_flight -= 1
+        self._give_out()
+
+    def _give_out(self) -> None:
+        """Give the places that are free to those who wait."""
+        while self._queue and self._in_flight < self.places:
             place, _ = self._queue.popitem(last=False)
             if not place.done():
                 place.set_result(True)
-                return
-        self._in_flight -= 1
+                self._in_flight += 1
 
     def _expected_wait_s(self) -> float:
         """How long one who came now would wait: a place is left every so often."""

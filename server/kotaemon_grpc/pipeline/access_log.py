@@ -49,9 +49,14 @@ class AccessLog:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.lines = lines
-        self.sample_ok = sample_ok
-        self._slow_s = slow_s
         self._draw = draw
+        self.choose(sample_ok=sample_ok, slow_s=slow_s)
+
+    def choose(self, *, sample_ok: float, slow_s: float) -> None:
+        """Choose which of the calls that end from now on have a line; see above."""
+        self.writes_all = sample_ok >= 1
+        self._sample_ok = sample_ok
+        self._slow_s = slow_s
 
     def observer(self, method: Method) -> _MethodLog:
         """Prepare what is the same for every call of a method."""
@@ -59,20 +64,19 @@ class AccessLog:
 
     def is_left_out(self, call: Call) -> bool:
         """Tell whether a call that ended with OK has no line."""
-        return call.elapsed_s < self._slow_s and self._draw() >= self.sample_ok
+        return call.elapsed_s < self._slow_s and self._draw() >= self._sample_ok
 
 
 class _MethodLog:
     def __init__(self, log: AccessLog, method: Method) -> None:
         self._log = log
         self._lines = log.lines
-        self._writes_all = log.sample_ok >= 1
         self._service = method.service
         self._name = method.name
 
     def on_end(self, call: Call, code: grpc.StatusCode) -> None:
         if code is _OK:
-            if self._writes_all or not self._log.is_left_out(call):
+            if self._log.writes_all or not self._log.is_left_out(call):
                 self._lines.later("info", names.EVENT_CALL, self._fields, call, code)
             return
         level = _LEVELS.get(call.reason, "info")

@@ -30,9 +30,13 @@ class Audit:
     """The stage."""
 
     def __init__(self, logger: FilteringBoundLogger, policy: Policy) -> None:
-        """Take where the lines go, and what tells who is an administrator."""
+        """Take where the lines go, and what tells who is an administrator.
+
+        Attributes:
+            policy: what tells it; may be replaced.
+        """
+        self.policy = policy
         self._logger = logger
-        self._policy = policy
 
     def observer(self, method: Method) -> _Denials:
         """Make what watches a method."""
@@ -40,7 +44,7 @@ class Audit:
             **{names.KEY_SERVICE: method.service, names.KEY_METHOD: method.name}
         )
         if method.name.startswith(_WRITES):
-            return _Writes(logger, self._policy)
+            return _Writes(logger, self)
         return _Denials(logger)
 
 
@@ -86,9 +90,9 @@ class _Denials:
 class _Writes(_Denials):
     """And what may be changed: a method that does."""
 
-    def __init__(self, logger: FilteringBoundLogger, policy: Policy) -> None:
+    def __init__(self, logger: FilteringBoundLogger, audit: Audit) -> None:
         super().__init__(logger)
-        self._policy = policy
+        self._audit = audit
 
     def on_request(self, call: Call, request: Any) -> None:
         """Note the name of what the first request changes (AIP-122), as the client gave it."""
@@ -97,7 +101,7 @@ class _Writes(_Denials):
 
     def on_end(self, call: Call, code: grpc.StatusCode) -> None:
         is_denied = isinstance(call.error, _DENIALS)
-        if call.identity and not is_denied and self._policy.is_audited(call.identity):
+        if call.identity and not is_denied and self._audit.policy.is_audited(call.identity):
             self._log(names.EVENT_AUDIT_WRITE, call, code)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import re
 import time
@@ -15,6 +14,7 @@ from kotaemon_grpc.telemetry import names
 from kotaemon_grpc.wire.headers import ACCEPT_LANGUAGE, API_KEY, AUTHORIZATION, REQUEST_ID
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping, Sequence
 
     import grpc
@@ -82,8 +82,8 @@ class Call:
         identity: who calls; None before that is known.
         caller: who calls and what it may see; None before that is known.
         elapsed_s: how long it took; written at its end.
-        timer, task: what will interrupt it, and which task that is; None without a time limit
-            of ours.
+        task: what runs its handler; written by the seam.
+        timer: what will interrupt it; None without a time limit of ours.
         deadline_s: until when it may last, as `time.monotonic` counts.
         is_left: whether its client was found to be gone when it was written to.
         received, sent: messages so far.
@@ -110,7 +110,7 @@ class Call:
     timer: asyncio.TimerHandle | None = None
     is_left: bool = False
     elapsed_s: float = 0.0
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[Any]
     _request_id: str = ""
     _interruption: AgentError | None = None
 
@@ -123,6 +123,9 @@ class Call:
         self.metadata: Mapping[str, str | bytes] = dict(given)
         if len(self.metadata) < len(given):
             self.metadata = _without_doubt(given)
+        if method.server_streaming:
+            # What a stream starts, as its timer, keeps a copy of this context as long as it lasts.
+            METADATA.set(())
 
     @property
     def request_id(self) -> str:
@@ -156,8 +159,7 @@ class Call:
     @property
     def is_cancelled(self) -> bool:
         """Whether the task was told to stop: by core, or as the process ends."""
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
+        return self.task.cancelling() > 0
 
     def forget_credentials(self) -> None:
         """Keep no more of the metadata than its end may need: a stream may last for hours."""
@@ -166,18 +168,16 @@ class Call:
             for key in (ACCEPT_LANGUAGE, REQUEST_ID)
             if (value := self.metadata.get(key)) is not None
         }
-        METADATA.set(())
 
     def interrupt(self, error: AgentError) -> None:
         """Stop the handler where it waits; the call ends with the error."""
         self._interruption = error
-        if self.task is not None:
-            self.task.cancel()
+        self.task.cancel()
 
     def interruption(self) -> AgentError | None:
         """Return what the handler was stopped with, once; what ends the call may wait again."""
         error, self._interruption = self._interruption, None
-        if error is not None and self.task is not None:
+        if error is not None:
             self.task.uncancel()
         return error
 

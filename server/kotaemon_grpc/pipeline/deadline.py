@@ -57,10 +57,8 @@ class Deadlines:
             limit_s = default_s if remaining_s is None else min(remaining_s, most_s)
             call.deadline_s = call.started_s + limit_s
             if is_stream:
-                call.task = asyncio.current_task()
                 self._watch(call)
             elif limit_s != remaining_s:  # core sees to the client's own deadline
-                call.task = asyncio.current_task()
                 call.timer = asyncio.get_running_loop().call_later(limit_s, _expire, call)
 
         return admit

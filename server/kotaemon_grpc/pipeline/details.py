@@ -18,6 +18,7 @@ from kotaemon_grpc.core.errors import (
     RateLimited,
     Refused,
     ResourceType,
+    ShuttingDown,
     StorageFull,
     StorageUnavailable,
     TlsTooOld,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _MAX_TEXT_BYTES = 512
 _MAX_RETRY_DELAY_S = 3600.0
 _STORE_RETRY_DELAY_S = 1.0  # as often as the store itself tries again
+_OTHER_SERVER_DELAY_S = 1.0  # another one may be there at once, and this one soon again
 _MAX_FRAME_BYTES = 4  # the tag of a field and a length below 2 MiB
 
 
@@ -110,6 +112,8 @@ def _retry_info(error: Exception) -> pb.RetryInfo | None:
             delay_ms = retry_delay_ms(error.retry_after_s)
         case StorageUnavailable():
             delay_ms = retry_delay_ms(_STORE_RETRY_DELAY_S)
+        case ShuttingDown():
+            delay_ms = retry_delay_ms(_OTHER_SERVER_DELAY_S)
         case _:
             return None
     delay = Duration()

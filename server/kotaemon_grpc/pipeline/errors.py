@@ -17,6 +17,7 @@ from kotaemon_grpc.core.errors import (
     AlreadyExists,
     ContentTooLarge,
     CredentialProblem,
+    CredentialsSourceUnavailable,
     DeadlineExceeded,
     InvalidArgument,
     NotFound,
@@ -25,7 +26,9 @@ from kotaemon_grpc.core.errors import (
     RateLimited,
     ReaderTooSlow,
     Refused,
+    RequestIdReused,
     ResourceType,
+    ShuttingDown,
     StorageFull,
     StorageUnavailable,
     StreamIdle,
@@ -59,6 +62,7 @@ INTERNAL = Failure(StatusCode.INTERNAL, Reason.INTERNAL)
 
 FAILURES: Mapping[tuple[type[Exception], object], Failure] = {
     (InvalidArgument, None): Failure(StatusCode.INVALID_ARGUMENT, Reason.INVALID_FIELD),
+    (RequestIdReused, None): Failure(StatusCode.INVALID_ARGUMENT, Reason.REQUEST_ID_REUSED),
     **{
         (NotFound, kind): Failure(StatusCode.NOT_FOUND, Reason[f"{kind.name}_NOT_FOUND"])
         for kind in ResourceType
@@ -78,6 +82,9 @@ FAILURES: Mapping[tuple[type[Exception], object], Failure] = {
         )
         for problem in CredentialProblem
     },
+    (CredentialsSourceUnavailable, None): Failure(
+        StatusCode.UNAVAILABLE, Reason.CREDENTIALS_SOURCE_UNAVAILABLE
+    ),
     (TlsTooOld, None): Failure(StatusCode.FAILED_PRECONDITION, Reason.TLS_VERSION_TOO_OLD),
     (PermissionDenied, "method"): Failure(StatusCode.PERMISSION_DENIED, Reason.METHOD_NOT_ALLOWED),
     (PermissionDenied, "collection"): Failure(
@@ -86,6 +93,7 @@ FAILURES: Mapping[tuple[type[Exception], object], Failure] = {
     (DeadlineExceeded, None): Failure(StatusCode.DEADLINE_EXCEEDED, Reason.DEADLINE_EXCEEDED),
     (StreamIdle, None): Failure(StatusCode.DEADLINE_EXCEEDED, Reason.STREAM_IDLE),
     (ReaderTooSlow, None): Failure(StatusCode.DEADLINE_EXCEEDED, Reason.READER_TOO_SLOW),
+    (ShuttingDown, None): Failure(StatusCode.UNAVAILABLE, Reason.SHUTTING_DOWN),
     (Overloaded, None): Failure(StatusCode.UNAVAILABLE, Reason.OVERLOADED),
     (RateLimited, None): Failure(StatusCode.RESOURCE_EXHAUSTED, Reason.RATE_LIMITED),
 }

@@ -19,6 +19,10 @@ SENTENCES: dict[Reason, dict[str, str]] = {
         "en": "Something in the request is not valid. Please correct it.",
         "zh": "请求中有无效的内容，请改正。",
     },
+    Reason.REQUEST_ID_REUSED: {
+        "en": "This request cannot be told from an earlier one. Please send it anew.",
+        "zh": "该请求与先前的请求冲突，请重新发送。",
+    },
     Reason.COLLECTION_NOT_FOUND: {
         "en": "The collection does not exist.",
         "zh": "该文档集不存在。",
@@ -75,6 +79,10 @@ SENTENCES: dict[Reason, dict[str, str]] = {
         "en": "Your access has been withdrawn.",
         "zh": "您的访问权限已被撤销。",
     },
+    Reason.CREDENTIALS_SOURCE_UNAVAILABLE: {
+        "en": "Your sign-in cannot be checked at the moment. Please try again soon.",
+        "zh": "暂时无法验证您的登录信息，请稍后再试。",
+    },
     Reason.TLS_VERSION_TOO_OLD: {
         "en": "The connection is not safe enough. Please update your software.",
         "zh": "连接不够安全，请更新您的软件。",
@@ -98,6 +106,10 @@ SENTENCES: dict[Reason, dict[str, str]] = {
     Reason.READER_TOO_SLOW: {
         "en": "The connection is too slow. Please try again.",
         "zh": "连接太慢，请重试。",
+    },
+    Reason.SHUTTING_DOWN: {
+        "en": "The service is being restarted. Please try again.",
+        "zh": "服务正在重启，请重试。",
     },
     Reason.OVERLOADED: {
         "en": "Too many people are asking at the moment. Please try again soon.",

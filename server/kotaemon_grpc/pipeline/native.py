@@ -7,6 +7,7 @@ through the seam like all others.
 from __future__ import annotations
 
 import inspect
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -16,12 +17,10 @@ from kotaemon_grpc.pipeline.ending import Aborted
 from kotaemon_grpc.pipeline.registration import rpc_handler
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
     from kotaemon_grpc.pipeline.call import Call
-    from kotaemon_grpc.pipeline.seam import Seam
-
-    Send = Callable[[Any], Awaitable[None]]
+    from kotaemon_grpc.pipeline.seam import Seam, Send
 
 
 def native_handlers(
@@ -52,7 +51,7 @@ def _wrapped(
     )
     if method.server_streaming:
         respond = handler.stream_stream or handler.unary_stream
-        serve = seam.stream(method, _sending(respond))
+        serve = seam.stream(method, _generating(respond))
     else:
         respond = handler.stream_unary or handler.unary_unary
         serve = seam.unary(method, _returning(respond))
@@ -69,18 +68,18 @@ def _returning(respond: Callable[..., Any]) -> Callable[[Any, Call], Awaitable[A
     return handler
 
 
-def _sending(respond: Callable[..., Any]) -> Callable[[Any, Call, Send], Awaitable[None]]:
-    async def handler(request: Any, call: Call, send: Send) -> None:
+def _generating(
+    respond: Callable[..., Any],
+) -> Callable[[Any, Call, Send], AsyncGenerator[Any, None]]:
+    async def handler(request: Any, call: Call, send: Send) -> AsyncGenerator[Any, None]:
         context = NativeContext(call, request, send)
         responding = respond(request, context)
         if inspect.isawaitable(responding):  # it writes to the context
             await responding
         else:
-            try:
+            async with aclosing(responding):
                 async for response in responding:
-                    await send(response)
-            finally:
-                await responding.aclose()
+                    yield response
         context.raise_for_code()
 
     return handler
@@ -113,7 +112,7 @@ class NativeContext:
         """Send a message to a client that takes a stream."""
         if self._send is None:
             raise TypeError("a method with one response returns it")
-        await self._send(response)
+        await self._send(self._call, response)
 
     def set_code(self, code: grpc.StatusCode) -> None:
         """Set the code that the call ends with when the handler returns."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from kotaemon_grpc.core.context import Context
     from kotaemon_grpc.pipeline.call import Call
-    from kotaemon_grpc.pipeline.seam import Seam
+    from kotaemon_grpc.pipeline.seam import Seam, Send
 
 
 def service_handlers(
@@ -64,7 +63,7 @@ def service_handlers(
         handler = getattr(servicer, _snake_case(descriptor.name))
         handlers[method] = rpc_handler(
             method,
-            seam.stream(method, _sending(handler))
+            seam.stream(method, _generating(handler))
             if method.server_streaming
             else seam.unary(method, _returning(handler)),
         )
@@ -90,15 +89,10 @@ def _returning(
     return lambda request, call: handler(request, call.context)
 
 
-def _sending(
+def _generating(
     handler: Callable[[Any, Context], AsyncGenerator[Message, None]],
-) -> Callable[[Any, Call, Callable[[Message], Awaitable[None]]], Awaitable[None]]:
-    async def respond(request: Any, call: Call, send: Callable[[Message], Awaitable[None]]) -> None:
-        async with aclosing(handler(request, call.context)) as responses:
-            async for response in responses:
-                await send(response)
-
-    return respond
+) -> Callable[[Any, Call, Send], AsyncGenerator[Message, None]]:
+    return lambda request, call, _send: handler(request, call.context)
 
 
 def _snake_case(name: str) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -28,13 +28,16 @@ from kotaemon_grpc.pipeline.exchange import abort, require_whole, send_last
 from kotaemon_grpc.pipeline.exchange import send as send_message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
     from kotaemon_grpc.pipeline.call import Guard, Method, Stage
+
+    Send = Callable[[Call, Any], Awaitable[None]]
 
 _LOGGER = logging.getLogger(__name__)
 _LEAVING_S = 0.05  # what core takes to say that a client has gone
 _LATE_S = 0.1  # by how much a call may reach us later than its end does
+_W = TypeVar("_W", bound="_Wrapper")
 _HOOKS = ("on_start", "on_received", "on_request", "on_sent", "on_failed", "on_end")
 
 
@@ -49,20 +52,32 @@ class Seam:
     def __init__(self, stages: Sequence[Stage], guards: Sequence[Guard]) -> None:
         self._stages = stages
         self._guards = guards
+        self._wrappers: list[_Wrapper] = []
+
+    def replace_guards(self, guards: Sequence[Guard]) -> None:
+        """Let others decide from now on, for all handlers at once; calls that run go on."""
+        self._guards = guards
+        admissions = [each.admissions_by(guards) for each in self._wrappers]
+        for wrapper, replaced in zip(self._wrappers, admissions, strict=True):
+            wrapper.admissions = replaced
 
     def unary(
         self, method: Method, handler: Callable[[Any, Call], Awaitable[Any]]
     ) -> Callable[..., Any]:
         """Wrap a handler of a request, or of an iterator of them, that returns its response."""
-        return _Unary(method, handler, self._stages, self._guards).serve
+        return self._kept(_Unary(method, handler, self._stages, self._guards)).serve
 
     def stream(
         self,
         method: Method,
-        handler: Callable[[Any, Call, Callable[[Any], Awaitable[None]]], Awaitable[None]],
+        handler: Callable[[Any, Call, Send], AsyncGenerator[Any, None]],
     ) -> Callable[..., Any]:
-        """Wrap a handler that sends its responses, by the function that is its third argument."""
-        return _Stream(method, handler, self._stages, self._guards).serve
+        """Wrap a generator of responses, which may also send some itself."""
+        return self._kept(_Stream(method, handler, self._stages, self._guards)).serve
+
+    def _kept(self, wrapper: _W) -> _W:
+        self._wrappers.append(wrapper)
+        return wrapper
 
 
 class _Wrapper:
@@ -71,7 +86,7 @@ class _Wrapper:
     def __init__(
         self,
         method: Method,
-        handler: Callable[..., Awaitable[Any]],
+        handler: Callable[..., Any],
         stages: Sequence[Stage],
         guards: Sequence[Guard],
     ) -> None:
@@ -86,7 +101,11 @@ class _Wrapper:
         ]
         self._on_start, self._on_received, self._on_request, self._on_sent, *ends = hooks
         self._on_failed, self._on_end = (tuple(reversed(each)) for each in ends)
-        self._admissions = tuple(guard.admission(method) for guard in guards)
+        self.admissions = self.admissions_by(guards)
+
+    def admissions_by(self, guards: Sequence[Guard]) -> tuple[Callable[[Call], None], ...]:
+        """Look up all that these guards can by the method."""
+        return tuple(guard.admission(self._method) for guard in guards)
 
     async def _nothing_came(self) -> NoReturn:
         """Refuse a call that ended without its message.
@@ -187,10 +206,11 @@ class _Unary(_Wrapper):
         # Everything that can stand here does: a call of a function costs about as much as
         # what most of these lines do.
         call = Call(self._method, servicer_context)
+        call.task = asyncio.current_task()  # type: ignore[assignment] # it runs in one
         try:
             for on_start in self._on_start:
                 on_start(call)
-            for admit in self._admissions:
+            for admit in self.admissions:
                 admit(call)
             if self._streams_in:
                 request: Any = self._messages(call)
@@ -216,20 +236,19 @@ class _Unary(_Wrapper):
 
 
 class _Stream(_Wrapper):
-    """Serves methods with any number of responses."""
+    """Serves methods with any number of responses.
+
+    A stream may wait for hours: what stands here holds little meanwhile, and nothing that
+    was sent.
+    """
 
     async def serve(self, _requests: Any, servicer_context: grpc.aio.ServicerContext) -> None:
         call = Call(self._method, servicer_context)
-
-        async def send(response: Any) -> None:
-            message = self._write(response)
-            await send_message(call, message)
-            self._sent(call, message)
-
+        call.task = asyncio.current_task()  # type: ignore[assignment] # it runs in one
         try:
             for on_start in self._on_start:
                 on_start(call)
-            for admit in self._admissions:
+            for admit in self.admissions:
                 admit(call)
             call.forget_credentials()
             if self._streams_in:
@@ -239,7 +258,13 @@ class _Stream(_Wrapper):
                 del message
             else:
                 await self._nothing_came()
-            await self._handler(request, call, send)
+            responses = self._handler(request, call, self._send)
+            try:
+                async for response in responses:
+                    await self._send(call, response)
+                    del response
+            finally:
+                await responses.aclose()
         except BaseException as error:
             ending, event = self._failed(call, error)
             if event:
@@ -251,6 +276,11 @@ class _Stream(_Wrapper):
             if call.timer is not None:
                 call.timer.cancel()
         self._end(call, grpc.StatusCode.OK)
+
+    async def _send(self, call: Call, response: Any) -> None:
+        message = self._write(response)
+        await send_message(call, message)
+        self._sent(call, message)
 
 
 def _code_of_interruption(error: BaseException, call: Call) -> grpc.StatusCode:

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from kotaemon_grpc.telemetry import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 _FIGURES: tuple[tuple[type[GaugeMetricFamily | CounterMetricFamily], str, str], ...] = (
     (GaugeMetricFamily, names.DOCUMENTS, "Documents stored."),
@@ -25,7 +25,7 @@ _FIGURES: tuple[tuple[type[GaugeMetricFamily | CounterMetricFamily], str, str], 
     (
         CounterMetricFamily,
         names.LOG_LINES_DROPPED,
-        "Log lines that nobody took in time, or that could not be made or written.",
+        "Log lines that nobody took in time, or that could not be made or written, by kind.",
     ),
     (
         CounterMetricFamily,
@@ -41,6 +41,7 @@ class Figures(Collector):
     def __init__(self) -> None:
         """Begin without any."""
         self._asked: dict[str, Callable[[], float]] = {}
+        self._asked_by_label: dict[str, tuple[str, Callable[[], Mapping[str, float]]]] = {}
 
     def ask(self, name: str, figure: Callable[[], float]) -> None:
         """Take what to ask for a figure, on a thread of its own.
@@ -51,13 +52,26 @@ class Figures(Collector):
         """
         self._asked[name] = figure
 
+    def ask_by(self, name: str, label: str, figures: Callable[[], Mapping[str, float]]) -> None:
+        """Take what to ask for the figures of a metric by the value of its only label.
+
+        Args:
+            name: of the metric, one of `names`.
+            label: of the figures, one of `names.LABEL_…`.
+            figures: returns them; must not raise.
+        """
+        self._asked_by_label[name] = (label, figures)
+
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         """Ask for every figure, for a scrape."""
         for family_of, name, text in _FIGURES:
-            family = family_of(name, text)
-            figure = self._asked.get(name)
+            figure, by_label = self._asked.get(name), self._asked_by_label.get(name)
+            family = family_of(name, text, labels=by_label[:1] if by_label else ())
             if figure is not None:
                 family.add_metric([], _or_nan(figure))
+            if by_label is not None:
+                for value, found in by_label[1]().items():
+                    family.add_metric([value], found)
             yield family
 
 

@@ -35,6 +35,10 @@ _JSON_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 class LineWriter(Protocol):
     """Takes lines. It must be called on one thread, and never blocks or raises."""
 
+    def set_level(self, level: Level) -> None:
+        """Write what is as important as this or more."""
+        ...
+
     def writes(self, level: Level) -> bool:
         """Tell whether lines of this level are written."""
         ...
@@ -87,6 +91,10 @@ class JsonLines:
         self._put = put
         self._logger = logger
         self._clock_s = clock_s
+        self.set_level(level)
+
+    def set_level(self, level: Level) -> None:
+        """Write what is as important as this or more."""
         self._levels = _levels_from(level)
 
     def writes(self, level: Level) -> bool:
@@ -130,6 +138,10 @@ class StructlogLines:
     def __init__(self, logger: FilteringBoundLogger, level: Level) -> None:
         """Take the logger, and the level that it is set to."""
         self._logger = logger
+        self.set_level(level)
+
+    def set_level(self, level: Level) -> None:
+        """Take the level that the logger is now set to."""
         self._levels = _levels_from(level)
 
     def writes(self, level: Level) -> bool:

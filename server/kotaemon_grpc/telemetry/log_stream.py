@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import threading
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Self, TextIO, TypeAlias
 
+from kotaemon_grpc.telemetry import names
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import TracebackType
 
     _Line: TypeAlias = str | bytes | Callable[[], bytes]
@@ -18,6 +21,13 @@ _MAX_WAITING = 10_000  # lines, some megabytes: a burst fits, a reader that stop
 _COLLECTING_S = 0.01  # to wake a thread for each line costs a call more than its line
 _MAX_BATCH_BYTES = 64 * 1024  # what a pipe of Linux holds, pipe(7)
 _LAST_LINES_S = 1.0  # how long the end waits for a reader
+_RESERVE = 1 / 10  # of the room for waiting lines: audit lines alone may take it
+
+
+class _AuditLine(bytes):
+    """A line that only the reserve keeps from being lost among all the others."""
+
+    __slots__ = ()
 
 
 class LogStream(io.TextIOBase, TextIO):
@@ -38,15 +48,17 @@ class LogStream(io.TextIOBase, TextIO):
 
         Args:
             descriptor: where to.
-            max_waiting: how many lines may wait to be written.
+            max_waiting: how many lines may wait to be written, audit lines among them;
+                for these alone is the last tenth.
             collecting_s: for how long lines are collected from the first on.
         """
         self._descriptor = descriptor
         os.set_blocking(descriptor, True)  # else a line could be torn
-        self._max_waiting = max_waiting
+        self._max_audit_waiting = max_waiting
+        self._max_waiting = max_waiting - math.ceil(max_waiting * _RESERVE)
         self._collecting_s = collecting_s
         self._waiting: deque[_Line] = deque()
-        self._dropped = 0
+        self._dropped = Counter(dict.fromkeys((names.LINES_AUDIT, names.LINES_OTHER), 0))
         self._dropping = threading.Lock()
         self._is_awake = False
         self._wake = threading.Event()
@@ -63,15 +75,16 @@ class LogStream(io.TextIOBase, TextIO):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._max_waiting = 0
+        self._max_waiting = self._max_audit_waiting = 0
         self._ended.set()
         self._wake.set()
         self._thread.join(_LAST_LINES_S)
 
     @property
-    def dropped(self) -> int:
-        """How many lines were lost."""
-        return self._dropped
+    def dropped(self) -> Mapping[str, int]:
+        """How many lines were lost, by their kind."""
+        with self._dropping:
+            return dict(self._dropped)
 
     def isatty(self) -> bool:
         """Tell whether people read along."""
@@ -85,15 +98,26 @@ class LogStream(io.TextIOBase, TextIO):
     def put(self, line: _Line) -> None:
         """Take a line, or what makes it on the thread that writes; or lose it."""
         if len(self._waiting) >= self._max_waiting:
-            self._drop(1)
+            self._drop((line,))
         else:
-            self._waiting.append(line)
-            if not self._is_awake:
-                self._is_awake = True
-                self._wake.set()
+            self._take(line)
+
+    def put_audit(self, line: str) -> None:
+        """Take a line that is not to be lost while there is any room; or lose it."""
+        encoded = _AuditLine(_encoded(line))
+        if len(self._waiting) >= self._max_audit_waiting:
+            self._drop((encoded,))
+        else:
+            self._take(encoded)
 
     def flush(self) -> None:
         """Do nothing: lines are written within milliseconds."""
+
+    def _take(self, line: _Line) -> None:
+        self._waiting.append(line)
+        if not self._is_awake:
+            self._is_awake = True
+            self._wake.set()
 
     def _run(self) -> None:
         is_last = False
@@ -114,11 +138,10 @@ class LogStream(io.TextIOBase, TextIO):
                 try:
                     line = line()
                 except Exception:  # noqa: BLE001 - the thread must live, and has nobody to tell
-                    self._drop(1)
+                    self._drop((line,))
                     continue
             if isinstance(line, str):
-                # A file name may hold what is not text.
-                line = line.encode(errors="backslashreplace")
+                line = _encoded(line)
             batch.append(line)
             size += len(line)
         return batch
@@ -129,19 +152,37 @@ class LogStream(io.TextIOBase, TextIO):
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError:
-            self._drop(_count_of_last(batch, len(rest)))
+            self._drop(_last(batch, len(rest)))
 
-    def _drop(self, count: int) -> None:
+    def _drop(self, lines: Iterable[object]) -> None:
+        audit = names.LINES_AUDIT
+        kinds = [audit if isinstance(line, _AuditLine) else names.LINES_OTHER for line in lines]
         with self._dropping:
-            self._dropped += count
+            self._dropped.update(kinds)
 
 
-def _count_of_last(lines: list[bytes], size: int) -> int:
-    """Count the lines that the last bytes of them all belong to."""
-    count = 0
+class AuditStream(io.TextIOBase, TextIO):
+    """Writes audit lines to a log, into the room that is reserved for them."""
+
+    def __init__(self, stream: LogStream) -> None:
+        """Take the log."""
+        self._stream = stream
+
+    def write(self, line: str) -> int:
+        """Take a line, or lose it."""
+        self._stream.put_audit(line)
+        return len(line)
+
+
+def _encoded(line: str) -> bytes:
+    # A file name may hold what is not text.
+    return line.encode(errors="backslashreplace")
+
+
+def _last(lines: list[bytes], size: int) -> Iterator[bytes]:
+    """Find the lines that the last bytes of them all belong to."""
     for line in reversed(lines):
         if size <= 0:
-            break
+            return
         size -= len(line)
-        count += 1
-    return count
+        yield line

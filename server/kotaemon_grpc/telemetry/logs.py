@@ -19,7 +19,7 @@ import structlog
 from kotaemon_grpc.telemetry import names
 from kotaemon_grpc.telemetry.exceptions import without_words
 from kotaemon_grpc.telemetry.lines import JsonLines, StructlogLines, json_line
-from kotaemon_grpc.telemetry.log_stream import LogStream
+from kotaemon_grpc.telemetry.log_stream import AuditStream, LogStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,32 +49,51 @@ class LoggerFactory:
         processors: Sequence[Processor],
         *,
         for_people: bool,
+        libraries: _LibraryFilter,
     ) -> None:
         """Take where lines go, which of them, how structlog makes them and for whom."""
         self._output = output
         self._level = level
         self._for_people = for_people
+        self._libraries = libraries
         self._processors = processors
-        self._wrapper = structlog.make_filtering_bound_logger(_number(level))
-        self._unfiltered = structlog.make_filtering_bound_logger(logging.NOTSET)
+        self._wrapper = structlog.make_filtering_bound_logger(logging.NOTSET)
+        self._writers: list[LineWriter] = []
 
-    def __call__(self, name: str, *, unfiltered: bool = False) -> FilteringBoundLogger:
+    def __call__(self, name: str, *, audit: bool = False) -> FilteringBoundLogger:
         """Make the logger of a part of the program.
 
         Args:
             name: of the part.
-            unfiltered: whether its lines are written whatever the level is.
+            audit: whether its lines are for those who audit: they are written whatever
+                the level is, and have room of their own in a `LogStream`.
         """
+        output, processors = self._output, self._processors
+        if not audit:
+            processors = [self._drop_unimportant, *processors]
+        elif isinstance(output, LogStream):
+            output = AuditStream(output)
         bound: FilteringBoundLogger = structlog.wrap_logger(
-            structlog.WriteLogger(self._output),
-            processors=self._processors,
-            wrapper_class=self._unfiltered if unfiltered else self._wrapper,
+            structlog.WriteLogger(output),
+            processors=processors,
+            wrapper_class=self._wrapper,
             cache_logger_on_first_use=True,
         ).bind(**{names.KEY_LOGGER: name})
         return bound
 
     def lines(self, name: str) -> LineWriter:
         """Make what a part of the program writes lines with that come often."""
+        self._writers.append(self._line_writer(name))
+        return self._writers[-1]
+
+    def set_level(self, level: Level) -> None:
+        """Write what is as important as this or more, from now on."""
+        self._level = level
+        self._libraries.set_level(level)
+        for each in self._writers:
+            each.set_level(level)
+
+    def _line_writer(self, name: str) -> LineWriter:
         if self._for_people:
             return StructlogLines(self(name), self._level)
         if isinstance(self._output, LogStream):
@@ -84,6 +103,11 @@ class LoggerFactory:
             name,
             self._level,
         )
+
+    def _drop_unimportant(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        if logging.getLevelNamesMapping()[method.upper()] < _number(self._level):
+            raise structlog.DropEvent
+        return event
 
 
 _OURS = "kotaemon_grpc."
@@ -95,11 +119,18 @@ class _LibraryFilter(logging.Filter):
     What a client alone has caused is made a warning, and is told once a second at most.
     """
 
-    def __init__(self, level: int, clock: Callable[[], float]) -> None:
+    def __init__(self, level: Level, clock: Callable[[], float]) -> None:
         super().__init__()
-        self._level = level
         self._clock = clock
+        self.set_level(level)
         self._quiet_until_s = -math.inf
+
+    def set_level(self, level: Level) -> None:
+        self._level = number = _number(level)
+        # Below warnings, libraries talk about themselves.
+        logging.getLogger().setLevel(
+            max(number, logging.WARNING) if number > logging.DEBUG else number
+        )
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.msg == _NOT_UTF_8:
@@ -139,13 +170,20 @@ def configure(
         colored = structlog.dev.ConsoleRenderer(colors=output.isatty())
         rendering = [_exception_as_text, colored]
     handler = logging.StreamHandler(output)
-    handler.addFilter(_LibraryFilter(_number(level), clock))
-    _route_libraries(handler, _number(level), shared, rendering)
-    return LoggerFactory(output, level, [*shared, *rendering], for_people=format == "console")
+    libraries = _LibraryFilter(level, clock)
+    handler.addFilter(libraries)
+    _route_libraries(handler, shared, rendering)
+    return LoggerFactory(
+        output,
+        level,
+        [*shared, *rendering],
+        for_people=format == "console",
+        libraries=libraries,
+    )
 
 
 def _route_libraries(
-    handler: logging.Handler, level: int, shared: list[Processor], rendering: list[Processor]
+    handler: logging.Handler, shared: list[Processor], rendering: list[Processor]
 ) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -153,10 +191,7 @@ def _route_libraries(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    # Below warnings, libraries talk about themselves.
-    root.setLevel(max(level, logging.WARNING) if level > logging.DEBUG else level)
+    logging.getLogger().handlers[:] = [handler]
 
 
 def _first_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -17,7 +17,7 @@ from kotaemon_grpc.wire.reasons import Reason
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from prometheus_client import CollectorRegistry
 
@@ -212,9 +212,9 @@ class Metrics:
         """Take what tells the size of the search indexes, on a thread of its own."""
         self._figures.ask(names.INDEX_SIZE, size_bytes)
 
-    def ask_log(self, dropped_lines: Callable[[], int]) -> None:
-        """Take what counts the log lines that were lost."""
-        self._figures.ask(names.LOG_LINES_DROPPED, dropped_lines)
+    def ask_log(self, dropped_lines: Callable[[], Mapping[str, int]]) -> None:
+        """Take what counts the log lines that were lost, by their kind."""
+        self._figures.ask_by(names.LOG_LINES_DROPPED, names.LABEL_KIND, dropped_lines)
 
     def ask_traces(self, dropped_spans: Callable[[], int]) -> None:
         """Take what counts the spans that were lost."""

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1 import health_pb2
 
 from kotaemon_grpc.transport.listener import Bounds, bind_plaintext, server_options
 from kotaemon_grpc.transport.threaded_health import (
+    LAST_WORDS_S,
     MAX_WATCHES,
     NO_REQUEST,
     REQUEST_TIMEOUT_S,
@@ -33,36 +35,70 @@ _THREADS = MAX_WATCHES + 12
 _BOUNDS = Bounds(max_message_bytes=4096, max_concurrent_streams=4, max_connections=100)
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
-class _Servicer(health.aio.HealthServicer):  # type: ignore[misc] # untyped
-    """A health servicer whose calls can be ended: else each holds up a drain to its end.
+class _Servicer:
+    """Health checking v1 on the event loop, where no peer can hold up another, or a drain.
 
     Its methods read their one request themselves, for no longer than the limit.
     """
 
     def __init__(self, request_timeout_s: float) -> None:
-        super().__init__()
-        self.ended = asyncio.Event()
         self._request_timeout_s = request_timeout_s
+        self._statuses: dict[str, Any] = {}
+        self._changed = asyncio.Event()
+        self._watches: set[asyncio.Timeout] = set()
+        self._last_words_s: float | None = None
+
+    def set(self, service: str, status: Any) -> None:
+        self._statuses[service] = status
+        self._wake()
+
+    def end_watches(self) -> None:
+        self._last_words_s = LAST_WORDS_S
+        end_s = asyncio.get_running_loop().time() + LAST_WORDS_S
+        for limit in self._watches:
+            limit.reschedule(end_s)
+        self._wake()
 
     async def Check(  # noqa: N802 - the name in the protocol
         self, _requests: object, context: grpc.aio.ServicerContext
     ) -> Any:
-        return await super().Check(await self._read(context), context)
+        request = await self._read(context)
+        status = self._statuses.get(request.service)
+        if status is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+        return health_pb2.HealthCheckResponse(status=status)
 
     async def Watch(  # noqa: N802 - the name in the protocol
         self, _requests: object, context: grpc.aio.ServicerContext
     ) -> None:
         request = await self._read(context)
-        watch = asyncio.ensure_future(super().Watch(request, context))
-        ended = asyncio.ensure_future(self.ended.wait())
-        try:
-            await asyncio.wait({watch, ended}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ended.cancel()
-            watch.cancel()
-            await asyncio.gather(watch, ended, return_exceptions=True)
+        with suppress(TimeoutError, grpc.aio.BaseError):  # the latter: the client has gone
+            async with asyncio.timeout(self._last_words_s) as limit:
+                self._watches.add(limit)
+                try:
+                    await self._tell(request.service, context)
+                finally:
+                    self._watches.discard(limit)
+
+    async def _tell(self, service: str, context: grpc.aio.ServicerContext) -> None:
+        """Tell the state of a service and each change, until watches are to end."""
+        told = None
+        while True:
+            changed, status = self._changed, self._statuses.get(service, _UNKNOWN)
+            if status != told:
+                await context.write(health_pb2.HealthCheckResponse(status=status))
+                told = status
+            elif self._last_words_s is not None:
+                return
+            else:
+                await changed.wait()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def _read(self, context: grpc.aio.ServicerContext) -> health_pb2.HealthCheckRequest:
         request = grpc.aio.EOF
@@ -117,7 +153,7 @@ class HealthReporter:
         if self._is_shut_down:
             return
         for service in self._services:
-            await self._servicer.set(service, status)
+            self._servicer.set(service, status)
             self._threaded.set(service, status)
 
     async def shut_down(self) -> None:
@@ -126,8 +162,15 @@ class HealthReporter:
         self._is_shut_down = True
 
     def end_watches(self) -> None:
-        """End all open Watch calls with OK: call it right before `server.stop(grace)`."""
-        self._servicer.ended.set()
+        """End all Watch calls beside other services with OK, when they have told the state.
+
+        Else each holds up a drain: call it right before `server.stop(grace)`.
+        """
+        self._servicer.end_watches()
+
+    def end_threaded_watches(self) -> None:
+        """The same for a server that has threads."""
+        self._threaded.end_watches()
 
 
 class HealthServer:
@@ -140,6 +183,7 @@ class HealthServer:
     def __init__(self, address: Address, reporter: HealthReporter) -> None:
         """Take the address to listen on and the state to tell."""
         self._address = address
+        self._reporter = reporter
         self._server = grpc.server(
             ThreadPoolExecutor(_THREADS, thread_name_prefix="health"),
             options=server_options(_BOUNDS),
@@ -158,8 +202,9 @@ class HealthServer:
         return bound
 
     async def stop(self) -> None:
-        """Stop at once: it is the last to go."""
-        await asyncio.to_thread(self._server.stop(None).wait)
+        """Stop as soon as those who watch know the last state: it is the last to go."""
+        self._reporter.end_threaded_watches()
+        await asyncio.to_thread(self._server.stop(LAST_WORDS_S).wait)
 
 
 def _handlers(servicer: Any) -> dict[str, grpc.RpcMethodHandler]:

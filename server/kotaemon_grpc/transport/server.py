@@ -17,10 +17,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from grpc._cython import cygrpc
+from grpc._cython.cygrpc import _handle_rpc, _RequestCallError, _schedule_rpc_coro
 from grpc.aio import _server as aio_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
 
     import grpc
 
@@ -31,6 +32,7 @@ A further one waits in core. Each costs a few KB a method; 4 gain half of what 1
 """
 
 _NO_METHOD = "/"
+_NO_LIMIT_REACHED = False
 
 
 class Server(aio_server.Server):  # type: ignore[misc] # untyped
@@ -41,6 +43,7 @@ class Server(aio_server.Server):  # type: ignore[misc] # untyped
             ends with UNIMPLEMENTED.
         options: the channel arguments.
         on_call: is told the metadata of a call, in the task that then runs its handler.
+        lasting: the paths whose calls `end_untaken` leaves alone.
     """
 
     def __init__(
@@ -49,11 +52,34 @@ class Server(aio_server.Server):  # type: ignore[misc] # untyped
         options: Sequence[tuple[str, Any]] = (),
         *,
         on_call: Callable[[Sequence[tuple[str, str | bytes]]], object] = len,
+        lasting: Container[str] = (),
     ) -> None:
         # Not the base class's own, which makes the server that this one replaces.
         self._loop = cygrpc.get_working_loop()
         self._server = _Acceptor(self._loop, _Methods(handlers, on_call), options)
         self._server.add_registered_method_handlers(dict(handlers))
+        self._lasting = lasting
+        self._untaken: set[_Accepted] = set()
+
+    def end_untaken(self, running: Container[asyncio.Task[Any] | None]) -> None:
+        """Reset the calls whose handlers had already ended when this was called the last time.
+
+        Their clients do not take what the handlers left to core, which would keep it for as
+        long as the connection lives. Core resets a call when nothing refers to it any more.
+
+        Args:
+            running: the tasks whose handlers have not ended.
+        """
+        waiting = {
+            each
+            for each in self._server.calls.values()
+            if each.task and each.task not in running and each.path not in self._lasting
+        }
+        for task, accepted in tuple(self._server.calls.items()):
+            if accepted in waiting and accepted in self._untaken and accepted.task:
+                accepted.task.cancel()
+                task.cancel()
+        self._untaken = waiting
 
 
 class _Methods:
@@ -72,6 +98,21 @@ class _Methods:
         return self._handlers.get(details.method)
 
 
+class _Accepted:
+    """Finds the handler of one call, and keeps which task runs it."""
+
+    __slots__ = ("_methods", "path", "task")
+
+    def __init__(self, methods: _Methods, path: str) -> None:
+        self._methods = methods
+        self.path = path
+        self.task: asyncio.Task[Any] | None = None
+
+    def resolve_handler(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        self.task = asyncio.current_task()
+        return self._methods.resolve_handler(details)
+
+
 class _Acceptor(cygrpc.AioServer):  # type: ignore[misc] # untyped
     def __init__(
         self,
@@ -81,7 +122,7 @@ class _Acceptor(cygrpc.AioServer):  # type: ignore[misc] # untyped
     ) -> None:
         super().__init__(loop, None, (), None, tuple(options), None)
         self._methods = methods
-        self._calls: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
+        self.calls: dict[asyncio.Task[None], _Accepted] = {}  # a loop holds its tasks weakly
 
     def _make_request_call_future(self, path: bytes | None) -> asyncio.Task[None]:
         """Accept all calls of a method until the server stops; None is for all other paths.
@@ -102,7 +143,7 @@ class _Acceptor(cygrpc.AioServer):  # type: ignore[misc] # untyped
 
     async def _accept(self, path: bytes | None) -> None:
         loop = asyncio.get_running_loop()
-        methods, calls = self._methods, self._calls
+        methods, calls = self._methods, self.calls
         name = _NO_METHOD if path is None else path.decode()
         while True:
             try:
@@ -110,11 +151,13 @@ class _Acceptor(cygrpc.AioServer):  # type: ignore[misc] # untyped
                     state = await self._request_call()
                 else:
                     state = await self._request_registered_call(path)
-            except cygrpc._RequestCallError:  # noqa: SLF001 - grpcio's word for a call that came to nothing
+            except _RequestCallError:  # the call came to nothing
                 if self.is_running():
                     continue
                 raise
-            serving = cygrpc._handle_rpc(name, methods, (), state, loop, False)  # noqa: FBT003, SLF001 - see above
-            call = loop.create_task(cygrpc._schedule_rpc_coro(serving, state, loop, name))  # noqa: SLF001 - see above
-            calls.add(call)
-            call.add_done_callback(calls.discard)
+            accepted = _Accepted(methods, name)
+            serving = _handle_rpc(name, accepted, (), state, loop, _NO_LIMIT_REACHED)
+            call = loop.create_task(_schedule_rpc_coro(serving, state, loop, name))
+            calls[call] = accepted
+            call.add_done_callback(calls.pop)
+            del accepted, serving, call, state  # else the last call is kept until the next one

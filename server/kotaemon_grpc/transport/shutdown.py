@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -61,21 +62,6 @@ class StopSignals:
         await self._stopped.wait()
         return self._first or signal.SIGTERM
 
-    async def done_before_stop(self, work: Coroutine[object, object, None]) -> bool:
-        """Do a piece of work and return True; a signal cancels it and returns False."""
-        working = asyncio.ensure_future(work)
-        stopping = asyncio.ensure_future(self._stopped.wait())
-        try:
-            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                await working
-                return True
-            return False
-        finally:
-            for task in (working, stopping):
-                task.cancel()
-            await asyncio.gather(working, stopping, return_exceptions=True)
-
     def _on_signal(self, number: signal.Signals) -> None:
         if self._first is None:
             self._first = number
@@ -83,3 +69,34 @@ class StopSignals:
             self._stopped.set()
         elif self._clock() - self._first_at_s >= SAME_REQUEST_S:
             self._exit_now(_EXIT_STATUS_BASE + number)
+
+
+async def done_before(
+    work: Coroutine[object, object, None], end: Coroutine[object, object, object]
+) -> bool:
+    """Do a piece of work and return True; if the end comes first, cancel it and return False."""
+    working, ending = asyncio.ensure_future(work), asyncio.ensure_future(end)
+    try:
+        await asyncio.wait({working, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            await working
+            return True
+        await ending
+        return False
+    finally:
+        for task in (working, ending):
+            task.cancel()
+        await asyncio.gather(working, ending, return_exceptions=True)
+
+
+def exit_within(
+    limit_s: float, status: int, exit_now: Callable[[int], object] = os._exit
+) -> threading.Timer:
+    """End the process after a time, whatever hangs then, unless what is returned is cancelled.
+
+    A thread of its own does it: the event loop may be what hangs.
+    """
+    timer = threading.Timer(limit_s, exit_now, (status,))
+    timer.daemon = True
+    timer.start()
+    return timer

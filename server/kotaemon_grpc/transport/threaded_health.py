@@ -17,6 +17,9 @@ MAX_WATCHES = 4
 REQUEST_TIMEOUT_S = 2.0
 """A request comes along with the head of its call; whoever holds it back is no prober."""
 
+LAST_WORDS_S = 1.0
+"""How long a peer may take over the last state that it is told, before its call is ended."""
+
 NO_REQUEST = health_pb2.HealthCheckRequest(service="\0")
 """Stands for what is no request: it asks for a service that is not there."""
 
@@ -40,11 +43,18 @@ class ThreadedHealthServicer:
         self._changed = threading.Condition()
         self._statuses: dict[str, Any] = {}
         self._watches = threading.Semaphore(MAX_WATCHES)
+        self._is_ending = False
 
     def set(self, service: str, status: Any) -> None:
         """Set the state of a service; does not wait for anybody. Safe on any thread."""
         with self._changed:
             self._statuses[service] = status
+            self._changed.notify_all()
+
+    def end_watches(self) -> None:
+        """End all `Watch` calls with OK when they have told the state of now."""
+        with self._changed:
+            self._is_ending = True
             self._changed.notify_all()
 
     def Check(  # noqa: N802 - the name in the protocol
@@ -70,6 +80,8 @@ class ThreadedHealthServicer:
             while context.is_active():
                 with self._changed:
                     while self._status(request) == told and context.is_active():
+                        if self._is_ending:
+                            return
                         self._changed.wait()
                     status = self._status(request)
                 if status != told:

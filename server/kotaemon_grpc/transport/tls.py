@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import grpc
 from cryptography.hazmat.primitives import serialization
 
 from kotaemon_grpc.core.errors import OperatorError
@@ -117,19 +116,6 @@ def load(
         ),
         client_ca=b"".join(_pem(each) for each in cas),
         certificates=found,
-    )
-
-
-def server_credentials(material: Material) -> grpc.ServerCredentials:
-    """Make the credentials of a listener.
-
-    Clients have to show a certificate if there is a CA for them. If they need not,
-    core never hands one on that they show.
-    """
-    return grpc.ssl_server_credentials(
-        [(material.key, material.certificate)],
-        root_certificates=material.client_ca or None,
-        require_client_auth=bool(material.client_ca),
     )
 
 

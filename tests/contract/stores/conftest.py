@@ -25,7 +25,7 @@ from kotaemon_grpc.core.model import (
 from kotaemon_grpc.stores.sqlite.store import SqliteStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
 STORES = {"sqlite": SqliteStore.open}
@@ -43,11 +43,36 @@ class Clock:
         return self.now
 
 
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 @pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    opened = await asyncio.to_thread(STORES[request.param], tmp_path / "data", clock=Clock())
-    yield opened
-    await asyncio.to_thread(opened.close)
+async def reopen(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock
+) -> AsyncIterator[Callable[[], Awaitable[Any]]]:
+    """Open the store, after closing the one that was opened before."""
+    opened: list[Any] = []
+
+    async def close() -> None:
+        while opened:
+            await asyncio.to_thread(opened.pop().close)
+
+    async def open_again() -> Any:
+        await close()
+        opened.append(
+            await asyncio.to_thread(STORES[request.param], tmp_path / "data", clock=clock)
+        )
+        return opened[0]
+
+    yield open_again
+    await close()
+
+
+@pytest.fixture
+async def store(reopen: Callable[[], Awaitable[Any]]) -> Any:
+    return await reopen()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from kotaemon_grpc.api.v2 import agent, document, retrieval
 from kotaemon_grpc.core.caller import Caller
 from kotaemon_grpc.core.context import Context
 from kotaemon_grpc.core.errors import InvalidArgument, PermissionDenied
+from kotaemon_grpc.core.leaving import Leaving
 from kotaemon_grpc.pb.v1 import agent_pb2 as pb1
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 
@@ -51,7 +52,8 @@ def chat(collection: str) -> AsyncIterator[pb.ChatStreamRequest]:
 
 
 USE_CASE: Any = UseCase()
-AGENT_V1, AGENT = v1.AgentService(USE_CASE), agent.AgentService(USE_CASE)
+LEAVING = Leaving()
+AGENT_V1, AGENT = v1.AgentService(USE_CASE, LEAVING), agent.AgentService(USE_CASE, LEAVING)
 DOCUMENTS = document.DocumentService(USE_CASE)
 RETRIEVAL = retrieval.RetrievalService(USE_CASE)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kotaemon_grpc.auth.jwk import parse_jwks
 from kotaemon_grpc.auth.jwks import KeySet
 from kotaemon_grpc.auth.reload import SourceError
-from kotaemon_grpc.core.errors import OperatorError
+from kotaemon_grpc.core.errors import CredentialsSourceUnavailable, OperatorError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -247,10 +247,18 @@ async def test_a_provider_that_is_down_at_the_start_is_waited_for(
     followed, rest_s = await follow(URL, fetch=provider)
     assert rest_s == 1
     assert followed.told == [False]
-    assert followed.keys.find("rs", "RS256") is None
+    for retry_after_s in (1, 2, 4, 8, 10, 10):  # what is asked for comes within 10 s
+        with pytest.raises(CredentialsSourceUnavailable) as raised:
+            followed.keys.find("rs", "RS256")
+        assert raised.value.retry_after_s == retry_after_s
+        await followed.attempt()
     provider.gives = jwks(jwk("rs"))
     assert await followed.attempt() == 300
     assert followed.keys.find("rs", "RS256") is not None
+    assert followed.keys.find("other", "RS256") is None
+    provider.gives = OSError("down")
+    await followed.attempt()
+    assert followed.keys.find("other", "RS256") is None  # they were read: it is a bad token
 
 
 async def test_an_unknown_key_is_looked_for_soon_but_not_often(

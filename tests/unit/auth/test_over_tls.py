@@ -13,6 +13,7 @@ from kotaemon_grpc.core.errors import Unauthenticated
 from kotaemon_grpc.transport import listener, pki, tls
 from kotaemon_grpc.transport.address import Address
 from kotaemon_grpc.transport.certificate import Subject
+from kotaemon_grpc.transport.rotation import Rotation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -48,7 +49,7 @@ async def ask(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     server = grpc.aio.server()
     server.add_generic_rpc_handlers([handler])
     loopback = Address("127.0.0.1", 0)
-    secure = listener.bind(server, loopback, tls.server_credentials(material))
+    secure = listener.bind(server, loopback, Rotation(lambda: material).credentials())
     plain = listener.bind(server, loopback, None)
     await server.start()
 

@@ -82,6 +82,15 @@ def test_an_error_without_details_says_what_the_transport_says() -> None:
     assert (error.message, error.reason, error.request_id) == ("what the transport says", "", "")
     assert error.field_violations == ()
     assert error.retry_after_s is None
+    assert (error.retry_pushback_ms, error.sequence_number) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("sent", "milliseconds"), [("250", 250), ("0", 0), ("-1", -1), ("soon", -1), ("", -1)]
+)
+def test_a_pushback_is_read_and_forbids_when_it_is_no_number(sent: str, milliseconds: int) -> None:
+    error = error_from_rpc(rpc_error(("grpc-retry-pushback-ms", sent)))
+    assert error.retry_pushback_ms == milliseconds
 
 
 def test_a_code_that_is_none_is_unknown() -> None:

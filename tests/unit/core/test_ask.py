@@ -2,126 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
-from kotaemon_grpc.core.ask import NEW_CONVERSATION, Asking
+from kotaemon_grpc.core.ask import NEW_CONVERSATION
 from kotaemon_grpc.core.caller import Caller
 from kotaemon_grpc.core.context import Context
-from kotaemon_grpc.core.conversation import Conversation, Turn
-from kotaemon_grpc.core.errors import AlreadyExists, NotFound, ResourceType, StorageFull
+from kotaemon_grpc.core.conversation import Turn
+from kotaemon_grpc.core.errors import NotFound, ResourceType, StorageFull
 from kotaemon_grpc.core.model import (
     Answer,
     AnswerCompleted,
-    AnswerEvent,
     FinishReason,
     Question,
     Scope,
     TextDelta,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
-
 NOW = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
 CALLER = Caller("someone", "acme")
 CONTEXT = Context(CALLER)
-
-
-class FakeEngine:
-    """Says the question back, and remembers what it was given."""
-
-    def __init__(self) -> None:
-        self.histories: list[list[str]] = []
-        self.contexts: list[Context] = []
-        self.pieces: list[str] = []
-        self.completes = True
-        self.goes_on = False
-        self.closed = 0
-        self.has_closed = asyncio.Event()
-
-    async def answer(
-        self, question: Question, history: Sequence[Turn], context: Context
-    ) -> AsyncGenerator[AnswerEvent, None]:
-        self.histories.append([turn.question for turn in history])
-        self.contexts.append(context)
-        try:
-            for piece in self.pieces or [question.text]:
-                yield TextDelta(piece)
-            if self.completes:
-                yield AnswerCompleted(Answer(question.text, (), FinishReason.ANSWERED))
-            if self.goes_on:
-                yield TextDelta("more")
-        finally:
-            self.closed += 1
-            self.has_closed.set()
-
-
-class FakeDocuments:
-    async def collection_exists(self, scope: Scope) -> bool:
-        return scope.collection == "default"
-
-
-class FakeConversations:
-    """Keeps turns in memory."""
-
-    def __init__(self) -> None:
-        self.turns: dict[tuple[str, str], list[Turn]] = {}
-        self.full = False
-
-    async def create(self, tenant: str, conversation_id: str, title: str) -> Conversation:
-        if (tenant, conversation_id) in self.turns:
-            raise AlreadyExists(ResourceType.CONVERSATION, conversation_id)
-        self.turns[tenant, conversation_id] = []
-        return Conversation(conversation_id, title, 0, NOW, NOW)
-
-    async def get(self, tenant: str, conversation_id: str) -> Conversation | None:
-        turns = self.turns.get((tenant, conversation_id))
-        return None if turns is None else Conversation(conversation_id, "", len(turns), NOW, NOW)
-
-    async def append(
-        self, tenant: str, conversation_id: str, turn: Turn, *, create: bool = False
-    ) -> Turn:
-        if self.full:
-            raise StorageFull
-        if create:
-            await self.create(tenant, conversation_id, "")
-        if (tenant, conversation_id) not in self.turns:
-            raise NotFound(ResourceType.CONVERSATION, conversation_id)
-        self.turns[tenant, conversation_id].append(turn)
-        return turn
-
-    async def latest_turns(self, tenant: str, conversation_id: str, limit: int) -> Sequence[Turn]:
-        return self.turns[tenant, conversation_id][-limit:]
-
-
-class House:
-    """The use case with its fakes."""
-
-    def __init__(self, history_turns: int = 2) -> None:
-        self.engine = FakeEngine()
-        self.conversations = FakeConversations()
-        self.answers: list[Answer] = []
-        self.asking = Asking(
-            engine=self.engine,
-            documents=FakeDocuments(),  # type: ignore[arg-type]
-            conversations=self.conversations,  # type: ignore[arg-type]
-            history_turns=history_turns,
-            clock=lambda: NOW,
-            new_id=lambda: f"new-{len(self.conversations.turns)}",
-            on_answer=self.answers.append,
-        )
 
 
 def question(text: str, collection: str = "default") -> Question:
     return Question(text, Scope(CALLER.tenant, collection))
 
 
-async def test_a_dialogue_remembers_its_last_turns() -> None:
-    house = House(history_turns=2)
+async def test_a_dialogue_remembers_its_last_turns(new_house: Any) -> None:
+    house = new_house(history_turns=2)
     dialogue = await house.asking.open(CONTEXT)
     for text in "abcd":
         assert (await dialogue.answer(question(text))).text == text
@@ -131,23 +41,23 @@ async def test_a_dialogue_remembers_its_last_turns() -> None:
 
 
 @pytest.mark.parametrize("conversation", ["", NEW_CONVERSATION])
-async def test_a_history_of_no_turns_is_empty(conversation: str) -> None:
-    house = House(history_turns=0)
+async def test_a_history_of_no_turns_is_empty(new_house: Any, conversation: str) -> None:
+    house = new_house(history_turns=0)
     dialogue = await house.asking.open(CONTEXT, conversation)
     for text in "ab":
         await dialogue.answer(question(text))
     assert house.engine.histories == [[], []]
 
 
-async def test_dialogues_do_not_share_a_memory() -> None:
-    house = House()
+async def test_dialogues_do_not_share_a_memory(new_house: Any) -> None:
+    house = new_house()
     for text in "ab":
         await (await house.asking.open(CONTEXT)).answer(question(text))
     assert house.engine.histories == [[], []]
 
 
-async def test_a_new_conversation_comes_with_the_first_answer() -> None:
-    house = House()
+async def test_a_new_conversation_comes_with_the_first_answer(new_house: Any) -> None:
+    house = new_house()
     dialogue = await house.asking.open(CONTEXT, NEW_CONVERSATION)
     assert (dialogue.conversation, house.conversations.turns) == ("", {})
     events = [event async for event in dialogue.ask(question("a"))]
@@ -162,8 +72,8 @@ async def test_a_new_conversation_comes_with_the_first_answer() -> None:
     assert house.engine.histories == [[], ["a"]]
 
 
-async def test_a_first_turn_that_cannot_be_kept_leaves_the_conversation_new() -> None:
-    house = House()
+async def test_a_first_turn_that_cannot_be_kept_leaves_the_conversation_new(new_house: Any) -> None:
+    house = new_house()
     dialogue = await house.asking.open(CONTEXT, NEW_CONVERSATION)
     house.conversations.full = True
     with pytest.raises(StorageFull):
@@ -174,8 +84,8 @@ async def test_a_first_turn_that_cannot_be_kept_leaves_the_conversation_new() ->
     assert list(house.conversations.turns) == [("acme", dialogue.conversation)]
 
 
-async def test_a_kept_conversation_is_seen_as_others_leave_it() -> None:
-    house = House()
+async def test_a_kept_conversation_is_seen_as_others_leave_it(new_house: Any) -> None:
+    house = new_house()
     await house.conversations.create("acme", "c", "")
     first, second = [await house.asking.open(CONTEXT, "c") for _ in range(2)]
     await first.answer(question("a"))
@@ -183,16 +93,16 @@ async def test_a_kept_conversation_is_seen_as_others_leave_it() -> None:
     assert house.engine.histories == [[], ["a"]]
 
 
-async def test_a_conversation_of_another_tenant_is_not_found() -> None:
-    house = House()
+async def test_a_conversation_of_another_tenant_is_not_found(new_house: Any) -> None:
+    house = new_house()
     await house.conversations.create("other", "c", "")
     with pytest.raises(NotFound) as raised:
         await house.asking.open(CONTEXT, "c")
     assert (raised.value.kind, raised.value.name) == (ResourceType.CONVERSATION, "conversations/c")
 
 
-async def test_an_unknown_collection_costs_no_answer() -> None:
-    house = House()
+async def test_an_unknown_collection_costs_no_answer(new_house: Any) -> None:
+    house = new_house()
     dialogue = await house.asking.open(CONTEXT, NEW_CONVERSATION)
     with pytest.raises(NotFound) as raised:
         await dialogue.answer(question("a", "attic"))
@@ -200,8 +110,10 @@ async def test_an_unknown_collection_costs_no_answer() -> None:
     assert (house.engine.histories, house.conversations.turns) == ([], {})
 
 
-async def test_an_engine_that_does_not_complete_is_a_fault_and_leaves_no_turn() -> None:
-    house = House()
+async def test_an_engine_that_does_not_complete_is_a_fault_and_leaves_no_turn(
+    new_house: Any,
+) -> None:
+    house = new_house()
     house.engine.completes = False
     dialogue = await house.asking.open(CONTEXT, NEW_CONVERSATION)
     with pytest.raises(RuntimeError, match="without completing"):
@@ -209,8 +121,8 @@ async def test_an_engine_that_does_not_complete_is_a_fault_and_leaves_no_turn() 
     assert (house.answers, house.conversations.turns) == ([], {})
 
 
-async def test_nothing_comes_after_the_completed_answer() -> None:
-    house = House()
+async def test_nothing_comes_after_the_completed_answer(new_house: Any) -> None:
+    house = new_house()
     house.engine.goes_on = True
     dialogue = await house.asking.open(CONTEXT)
     events = [event async for event in dialogue.ask(question("a"))]
@@ -218,8 +130,8 @@ async def test_nothing_comes_after_the_completed_answer() -> None:
     assert house.engine.closed == 1
 
 
-async def test_a_dialogue_that_is_left_stops_the_engine() -> None:
-    house = House()
+async def test_a_dialogue_that_is_left_stops_the_engine(new_house: Any) -> None:
+    house = new_house()
     events = (await house.asking.open(CONTEXT)).ask(question("a"))
     assert isinstance(await anext(events), TextDelta)
     await events.aclose()
@@ -227,15 +139,17 @@ async def test_a_dialogue_that_is_left_stops_the_engine() -> None:
     assert not house.answers
 
 
-async def test_the_engine_is_told_who_asks_and_until_when() -> None:
-    house = House()
+async def test_the_engine_is_told_who_asks_and_until_when(new_house: Any) -> None:
+    house = new_house()
     context = Context(CALLER, deadline_s=12.5)
     await (await house.asking.open(context)).answer(question("a"))
     assert house.engine.contexts == [context]
 
 
-async def test_turns_of_a_collection_that_the_caller_may_not_see_are_no_history() -> None:
-    house = House(history_turns=3)
+async def test_turns_of_a_collection_that_the_caller_may_not_see_are_no_history(
+    new_house: Any,
+) -> None:
+    house = new_house(history_turns=3)
     await house.conversations.create("acme", "c", "")
     answer = Answer("…", (), FinishReason.ANSWERED)
     for text, collection in [("a", "default"), ("b", "board"), ("c", "default")]:
@@ -247,8 +161,8 @@ async def test_turns_of_a_collection_that_the_caller_may_not_see_are_no_history(
     assert house.engine.histories == [["a", "c"], ["b", "c", "d"]]
 
 
-async def test_what_a_slow_reader_did_not_take_comes_as_one() -> None:
-    house = House()
+async def test_what_a_slow_reader_did_not_take_comes_as_one(new_house: Any) -> None:
+    house = new_house()
     house.engine.pieces = ["one ", "two ", "three ", "four"]
     events = (await house.asking.open(CONTEXT)).ask(question("one two three four"))
     assert await anext(events) == TextDelta("one ")
@@ -261,20 +175,20 @@ async def test_what_a_slow_reader_did_not_take_comes_as_one() -> None:
     assert house.engine.closed == 1
 
 
-async def test_the_turn_is_kept_before_the_last_event() -> None:
-    house = House()
+async def test_the_turn_is_kept_before_the_last_event(new_house: Any) -> None:
+    house = new_house()
     async for event in (await house.asking.open(CONTEXT, NEW_CONVERSATION)).ask(question("a")):
         assert len(house.conversations.turns) == isinstance(event, AnswerCompleted)
 
 
-async def test_each_answer_is_told_once() -> None:
-    house = House()
+async def test_each_answer_is_told_once(new_house: Any) -> None:
+    house = new_house()
     answer = await (await house.asking.open(CONTEXT)).answer(question("a"))
     assert house.answers == [answer]
 
 
-async def test_a_turn_that_cannot_be_kept_is_no_answer() -> None:
-    house = House()
+async def test_a_turn_that_cannot_be_kept_is_no_answer(new_house: Any) -> None:
+    house = new_house()
     await house.conversations.create("acme", "c", "")
     dialogue = await house.asking.open(CONTEXT, "c")
     events = dialogue.ask(question("a"))

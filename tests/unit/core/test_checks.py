@@ -87,3 +87,17 @@ def test_media_types_are_taken(mime_type: str) -> None:
     checks = Checks()
     assert checks.mime_type("t", mime_type) == mime_type
     assert fields_of(checks) == []
+
+
+@pytest.mark.parametrize("given", ["", "r", '~!"', "x" * 128])
+def test_ids_of_requests_are_taken(given: str) -> None:
+    checks = Checks()
+    assert checks.request_id("r", given) == given
+    assert fields_of(checks) == []
+
+
+@pytest.mark.parametrize("given", [" ", "a b", "a\n", "\x7f", "ä", "\0", "x" * 129])
+def test_what_is_no_id_of_a_request_is_refused(given: str) -> None:
+    checks = Checks()
+    checks.request_id("r", given)
+    assert fields_of(checks) == ["r"]

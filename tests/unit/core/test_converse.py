@@ -16,6 +16,8 @@ from kotaemon_grpc.core.paging import PageTokens
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kotaemon_grpc.core.once import Once
+
 NOW = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
 ANSWER = Answer("…", (), FinishReason.ANSWERED)
 COLLECTIONS = ["default", "board", "board", "default", "board", "default", "board"]
@@ -36,12 +38,17 @@ class FakeConversations:
         return turns[after : after + limit]
 
 
-async def listed(caller: Caller, limit: int) -> list[list[int]]:
-    conversing = Conversing(
+@pytest.fixture
+def conversing(once: Once) -> Conversing:
+    return Conversing(
         conversations=FakeConversations(),  # type: ignore[arg-type]
+        once=once,
         tokens=PageTokens(b"k" * 32),
         new_id=str,
     )
+
+
+async def listed(conversing: Conversing, caller: Caller, limit: int) -> list[list[int]]:
     pages = []
     token = ""
     while True:
@@ -53,26 +60,25 @@ async def listed(caller: Caller, limit: int) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8])
-async def test_pages_leave_out_the_turns_that_the_caller_may_not_see(limit: int) -> None:
-    pages = await listed(Caller("staff", "acme", ("default",)), limit)
+async def test_pages_leave_out_the_turns_that_the_caller_may_not_see(
+    conversing: Conversing, limit: int
+) -> None:
+    pages = await listed(conversing, Caller("staff", "acme", ("default",)), limit)
     assert [number for page in pages for number in page] == [1, 4, 6]
     assert len(pages) == -(-len(COLLECTIONS) // limit)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8])
-async def test_who_may_see_all_collections_sees_all_turns(limit: int) -> None:
-    pages = await listed(Caller("boss", "acme"), limit)
+async def test_who_may_see_all_collections_sees_all_turns(
+    conversing: Conversing, limit: int
+) -> None:
+    pages = await listed(conversing, Caller("boss", "acme"), limit)
     assert [number for page in pages for number in page] == [1, 2, 3, 4, 5, 6, 7]
     assert all(len(page) == limit for page in pages[:-1])
 
 
 @pytest.mark.parametrize(("collections", "title"), [(("*",), "q1"), (("d*",), "q1"), (("b*",), "")])
 async def test_a_title_is_hidden_with_the_collection_that_it_is_about(
-    collections: tuple[str, ...], title: str
+    conversing: Conversing, collections: tuple[str, ...], title: str
 ) -> None:
-    conversing = Conversing(
-        conversations=FakeConversations(),  # type: ignore[arg-type]
-        tokens=PageTokens(b"k" * 32),
-        new_id=str,
-    )
     assert (await conversing.get(Caller("staff", "acme", collections), "c")).title == title

@@ -19,6 +19,7 @@ from kotaemon_grpc.core.model import (
     Passage,
     Scope,
 )
+from kotaemon_grpc.core.once import Claim, Once
 from kotaemon_grpc.core.paging import PageTokens
 
 if TYPE_CHECKING:
@@ -58,10 +59,14 @@ class FakeStore:
     draft: DocumentDraft
 
     async def put(
-        self, _scope: Scope, draft: DocumentDraft, *, replace: bool
+        self, _scope: Scope, draft: DocumentDraft, *, replace: bool, claim: Claim | None
     ) -> tuple[None, ImportOutcome]:
+        del claim
         self.draft = draft
         return None, ImportOutcome.REPLACED if replace else ImportOutcome.CREATED
+
+
+NO_REQUESTS: Any = None  # none of these documents has a request_id
 
 
 class CountingExecutor(ThreadPoolExecutor):
@@ -87,6 +92,7 @@ async def ingested(header: DocumentHeader, *chunks: bytes, heading: str = "") ->
         store=store,
         parser=parser,
         spool=FakeSpool(),
+        once=Once(NO_REQUESTS),
         tokens=PageTokens(b"k" * 32),
         max_document_bytes=1 << 30,
     )

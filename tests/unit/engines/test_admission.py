@@ -315,3 +315,37 @@ async def test_what_is_expected_follows_what_calls_take(house: House) -> None:
     assert (house.load, house.sheds) == ((3, 1), [])
     for call in calls:
         await call.end()
+
+
+async def test_new_places_are_given_to_those_who_wait() -> None:
+    house = House(1, max_waiting=3)
+    first, *others = await house.calls(4)
+    house.admission.resize(3, max_waiting=3, max_wait_s=10)
+    await settled()
+    assert (house.entered, house.load) == ([first, *others[:2]], (3, 1))
+    await others[0].end()
+    assert house.load == (3, 0)
+
+
+async def test_who_holds_a_place_that_is_taken_away_keeps_it() -> None:
+    house = House(3, max_waiting=1)
+    first, second, third, waiting = await house.calls(4)
+    house.admission.resize(1, max_waiting=0, max_wait_s=10)
+    (refused,) = await house.calls(1)
+    assert (house.load, house.sheds) == ((3, 1), ["queue_full"])
+    for each in (first, second):
+        await each.end()
+    assert (waiting in house.entered, house.load) == (False, (1, 1))
+    await third.end()
+    assert (house.inside, house.load) == ([waiting], (1, 0))
+    await refused.refusal()
+
+
+async def test_another_patience_is_that_of_those_who_come() -> None:
+    house = House(1)
+    await house.serve_for(5)
+    await house.calls(1)
+    house.admission.resize(1, max_waiting=2, max_wait_s=1)
+    (refused,) = await house.calls(1)
+    assert house.sheds == ["would_expire"]
+    await refused.refusal()

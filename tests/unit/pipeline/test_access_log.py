@@ -226,3 +226,20 @@ async def test_no_name_breaks_the_line(logged: Logged) -> None:
     text = logged(call, grpc.StatusCode.OK)
     assert len(text.splitlines()) == 1
     assert json.loads(text)["request_id"] == 'a\n{"event": "forged"}\x85\u2028\\udce9'
+
+
+async def test_other_calls_may_be_chosen_while_methods_are_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    stream = io.StringIO()
+    log = AccessLog(configure("info", "json", stream).lines("server"), draw=lambda: 0.5)
+    call = call_that_raised(None)
+    observer = log.observer(call.method)
+    written = []
+    for sample_ok, slow_s in ((1.0, 9.0), (0.1, 9.0), (0.1, 0.5), (0.6, 9.0)):
+        log.choose(sample_ok=sample_ok, slow_s=slow_s)
+        call.elapsed_s = 0.7
+        observer.on_end(call, grpc.StatusCode.OK)
+        written.append(len(stream.getvalue().splitlines()))
+    assert written == [1, 1, 2, 3]

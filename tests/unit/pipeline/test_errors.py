@@ -17,6 +17,7 @@ from kotaemon_grpc.core.errors import (
     AlreadyExists,
     ContentTooLarge,
     CredentialProblem,
+    CredentialsSourceUnavailable,
     DeadlineExceeded,
     FieldViolation,
     InvalidArgument,
@@ -26,7 +27,9 @@ from kotaemon_grpc.core.errors import (
     RateLimited,
     ReaderTooSlow,
     Refused,
+    RequestIdReused,
     ResourceType,
+    ShuttingDown,
     StorageFull,
     StorageUnavailable,
     StreamIdle,
@@ -52,6 +55,7 @@ ERRORS: list[tuple[Exception, str, Reason, list[str]]] = [
         Reason.INVALID_FIELD,
         ["BadRequest"],
     ),
+    (RequestIdReused("f"), "INVALID_ARGUMENT", Reason.REQUEST_ID_REUSED, ["BadRequest"]),
     *(
         (NotFound(kind, "x"), "NOT_FOUND", Reason[f"{kind.name}_NOT_FOUND"], ["ResourceInfo"])
         for kind in ResourceType
@@ -88,7 +92,14 @@ ERRORS: list[tuple[Exception, str, Reason, list[str]]] = [
     (DeadlineExceeded(), "DEADLINE_EXCEEDED", Reason.DEADLINE_EXCEEDED, []),
     (StreamIdle(60), "DEADLINE_EXCEEDED", Reason.STREAM_IDLE, []),
     (ReaderTooSlow(60), "DEADLINE_EXCEEDED", Reason.READER_TOO_SLOW, []),
+    (ShuttingDown(), "UNAVAILABLE", Reason.SHUTTING_DOWN, ["RetryInfo"]),
     (Overloaded(1.5), "UNAVAILABLE", Reason.OVERLOADED, ["RetryInfo"]),
+    (
+        CredentialsSourceUnavailable(1.5),
+        "UNAVAILABLE",
+        Reason.CREDENTIALS_SOURCE_UNAVAILABLE,
+        ["RetryInfo"],
+    ),
     (
         RateLimited("5 calls a second", 0.25),
         "RESOURCE_EXHAUSTED",

@@ -21,6 +21,7 @@ from kotaemon_grpc.core.caller import Caller
 from kotaemon_grpc.core.errors import CredentialProblem, TlsTooOld, Unauthenticated
 from kotaemon_grpc.pipeline.identity import Identification
 from kotaemon_grpc.pipeline.policy import Authorization
+from kotaemon_grpc.pipeline.running import Running
 from kotaemon_grpc.telemetry.metrics import Metrics
 from kotaemon_grpc.telemetry.tracing import Tracing
 
@@ -115,6 +116,7 @@ async def test_a_listener_asks_for_time_then_identity_then_permission_then_rate(
         Config.model_validate({"limits": limits}),
         policy,
         SimpleNamespace(authenticator=lambda *_: door),
+        running=Running(),
         metrics=Metrics(CollectorRegistry()),
         tracing=Tracing(None),
         logger=Logger(),
@@ -212,6 +214,7 @@ async def test_a_caller_that_is_denied_each_time_is_counted_once(
         config,
         Policy({}, ()),
         Access(config, lambda *_: None),
+        running=Running(),
         metrics=metrics,
         tracing=Tracing(None),
         logger=Logger(),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kotaemon_grpc.telemetry.log_stream import LogStream
+from kotaemon_grpc.telemetry.log_stream import AuditStream, LogStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def test_lines_are_written_in_order_before_the_end(pipe: tuple[int, int]) -> Non
         for number in range(100):
             stream.write(f"{number}\n" if number % 2 else b"%d\n" % number)
     assert os.read(reader, 10_000).split() == [str(number).encode() for number in range(100)]
-    assert stream.dropped == 0
+    assert not any(stream.dropped.values())
 
 
 def test_lines_are_written_while_the_server_runs(pipe: tuple[int, int]) -> None:
@@ -91,7 +91,7 @@ def test_more_than_a_pipe_holds_comes_out_of_many_threads(pipe: tuple[int, int])
         for thread in threads:
             thread.join()
     assert found == line * 400
-    assert stream.dropped == 0
+    assert not any(stream.dropped.values())
 
 
 def test_what_nobody_reads_is_dropped_and_counted(pipe: tuple[int, int]) -> None:
@@ -101,7 +101,7 @@ def test_what_nobody_reads_is_dropped_and_counted(pipe: tuple[int, int]) -> None
         for _ in range(10):
             assert stream.write(line) == len(line)
     # One is in the pipe, one on its way, three wait.
-    assert stream.dropped >= 5
+    assert stream.dropped["other"] >= 5
 
 
 def test_what_cannot_be_written_is_counted_line_by_line() -> None:
@@ -110,7 +110,7 @@ def test_what_cannot_be_written_is_counted_line_by_line() -> None:
         for _ in range(7):
             stream.write("lost\n")
     os.close(full)
-    assert stream.dropped == 7
+    assert stream.dropped["other"] == 7
 
 
 def test_of_a_write_that_fails_half_way_only_the_rest_is_lost(
@@ -131,7 +131,7 @@ def test_of_a_write_that_fails_half_way_only_the_rest_is_lost(
         stream.write(b"345\n")
         stream.write(b"6\n")
     assert os.read(reader, 100) == b"1\n2\n345"
-    assert stream.dropped == 2
+    assert stream.dropped["other"] == 2
 
 
 def test_what_comes_after_the_end_is_counted(pipe: tuple[int, int]) -> None:
@@ -139,7 +139,7 @@ def test_what_comes_after_the_end_is_counted(pipe: tuple[int, int]) -> None:
     with LogStream(writer) as stream:
         pass
     stream.write("late\n")
-    assert stream.dropped == 1
+    assert stream.dropped["other"] == 1
 
 
 def test_what_is_no_text_is_escaped(pipe: tuple[int, int]) -> None:
@@ -165,7 +165,7 @@ def test_a_line_may_be_made_when_it_is_written(pipe: tuple[int, int]) -> None:
         stream.put(make)
     assert os.read(reader, 100) == b"made\n"
     assert makers != [threading.current_thread()]
-    assert stream.dropped == 1
+    assert stream.dropped["other"] == 1
 
 
 @pytest.mark.parametrize("end", ["pass", "sys.exit(3)", "raise ValueError"])
@@ -187,7 +187,7 @@ def test_a_reader_that_stopped_does_not_keep_the_process() -> None:
         "from kotaemon_grpc.telemetry.log_stream import LogStream\n"
         "with LogStream(1) as stream:\n"
         "    for _ in range(20_000): stream.write('x' * 100)\n"
-        "import sys; sys.stderr.write(str(stream.dropped))\n"
+        "import sys; sys.stderr.write(str(stream.dropped['other']))\n"
     )
     reader, writer = os.pipe()
     process = subprocess.Popen(
@@ -198,3 +198,25 @@ def test_a_reader_that_stopped_does_not_keep_the_process() -> None:
     os.close(reader)
     assert process.returncode == 0
     assert int(told) > 0
+
+
+def test_other_lines_leave_room_for_those_of_the_audit(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    with LogStream(writer, max_waiting=20, collecting_s=3600) as stream:  # the end comes first
+        audit = AuditStream(stream)
+        for number in range(30):
+            stream.write(f"other {number}\n")
+        for number in range(5):
+            audit.write(f"audit {number}\n")
+    told = os.read(reader, 1000).decode().splitlines()
+    assert told == [f"other {number}" for number in range(18)] + ["audit 0", "audit 1"]
+    assert stream.dropped == {"other": 12, "audit": 3}
+
+
+def test_of_what_cannot_be_written_each_kind_is_counted() -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    with LogStream(full, collecting_s=3600) as stream:
+        for write in (stream.write, AuditStream(stream).write, stream.write):
+            write("lost\n")
+    os.close(full)
+    assert stream.dropped == {"other": 2, "audit": 1}

@@ -4,6 +4,7 @@ import datetime as dt
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kotaemon_grpc.telemetry import grpc_core, logs
+from kotaemon_grpc.telemetry.log_stream import LogStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -54,6 +57,54 @@ def test_what_is_less_important_than_the_level_is_not_written(stream: io.StringI
     log.info("no")
     log.warning("yes")
     assert [line["event"] for line in _lines(stream)] == ["yes"]
+
+
+@pytest.mark.parametrize("kind", ["json", "console"])
+def test_the_level_may_be_changed(stream: io.StringIO, kind: logs.Format) -> None:
+    factory = logs.configure("info", kind, stream)
+    log, lines, library = factory("server"), factory.lines("server"), logging.getLogger("lib")
+    audit = factory("audit", audit=True)
+
+    def said() -> list[str]:
+        before = len(stream.getvalue())
+        log.info("said-log")
+        lines.write("info", "said-lines", {})
+        library.error("said-library")
+        library.warning("said-library-warns")
+        audit.info("said-audit")
+        return re.findall(r"said-([\w-]+)", stream.getvalue()[before:])
+
+    all_of_them = ["log", "lines", "library", "library-warns", "audit"]
+    assert said() == all_of_them
+    factory.set_level("error")
+    assert said() == ["library", "audit"]
+    factory.set_level("debug")
+    assert said() == all_of_them
+
+
+@pytest.mark.parametrize("kind", ["json", "console"])
+def test_audit_lines_are_not_displaced_by_others(
+    stream: io.StringIO, tmp_path: Path, kind: logs.Format
+) -> None:
+    assert stream  # it puts back what is configured here
+    with (tmp_path / "log").open("wb") as file:
+        # The end comes first, so that nothing is written before all is said.
+        with LogStream(file.fileno(), max_waiting=10, collecting_s=3600) as queue:
+            factory = logs.configure("info", kind, queue)
+            log, lines, audit = (
+                factory("server"),
+                factory.lines("server"),
+                factory("audit", audit=True),
+            )
+            for _ in range(20):
+                lines.write("info", "call", {})
+                log.info("other")
+            audit.warning("audit.denied")
+            audit.warning("audit.lost")
+        written = (tmp_path / "log").read_text(encoding="utf-8")
+    assert len(written.splitlines()) == 10
+    assert "audit.denied" in written.splitlines()[-1]
+    assert queue.dropped == {"other": 31, "audit": 1}
 
 
 def test_console_is_for_people(stream: io.StringIO) -> None:

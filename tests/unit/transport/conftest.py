@@ -11,6 +11,7 @@ import pytest
 from kotaemon_grpc.transport import listener, tls
 from kotaemon_grpc.transport.address import Address
 from kotaemon_grpc.transport.health import HealthReporter
+from kotaemon_grpc.transport.rotation import Rotation
 from kotaemon_grpc.transport.server import Server
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def serve(pki_dir: Path) -> Callable[..., Any]:
         material = tls.load(pki_dir / "server.pem", pki_dir / "server-key.pem", pki_dir / "ca.pem")
         reporter = await HealthReporter.create()
         server = Server({**handlers, **reporter.handlers()}, listener.server_options(BOUNDS))
-        bound = listener.bind(server, address, tls.server_credentials(material))
+        bound = listener.bind(server, address, Rotation(lambda: material).credentials())
         await server.start()
         try:
             yield bound, reporter

@@ -13,6 +13,7 @@ from kotaemon_grpc.core.errors import OperatorError
 from kotaemon_grpc.transport.address import Address
 from kotaemon_grpc.transport.health import HealthReporter, HealthServer
 from kotaemon_grpc.transport.server import Server
+from kotaemon_grpc.transport.threaded_health import MAX_WATCHES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -143,6 +144,40 @@ async def test_a_watch_beside_other_services_ends_when_told_to(reporter: HealthR
         assert await watch.read() is grpc.aio.EOF
         assert await watch.code() is grpc.StatusCode.OK
     await server.stop(None)
+
+
+@pytest.mark.parametrize("serving", [_on_threads, _on_a_loop])
+async def test_a_watch_that_is_ended_has_told_the_last_state(
+    reporter: HealthReporter, serving: Callable[..., Any]
+) -> None:
+    watches = []
+    async with serving(reporter) as address, grpc.aio.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        await reporter.set_serving([])
+        for _ in range(MAX_WATCHES):
+            watches.append(stub.Watch(health_pb2.HealthCheckRequest(), timeout=30))
+            assert (await watches[-1].read()).status == SERVING
+        await reporter.shut_down()
+        reporter.end_watches()  # no watch has had a turn of the loop since the change
+        reporter.end_threaded_watches()
+        for watch in watches:
+            assert (await watch.read()).status == NOT_SERVING
+            assert await watch.read() is grpc.aio.EOF
+            assert await watch.code() is grpc.StatusCode.OK
+
+
+async def test_the_health_port_stops_when_all_watches_have_told_the_last_state(
+    reporter: HealthReporter,
+) -> None:
+    server = HealthServer(Address("127.0.0.1", 0), reporter)
+    async with grpc.aio.insecure_channel(str(await server.start())) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == NOT_SERVING
+        await reporter.set_serving([])
+        stopping = asyncio.create_task(server.stop())
+        assert (await watch.read()).status == SERVING
+        assert await watch.read() is grpc.aio.EOF
+        await stopping
 
 
 async def test_a_watch_that_the_client_leaves_harms_nobody(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PATH, OTHER_PATH = "/a.Service/Ask", "/a.Service/Follow"
 PATIENCE_S = 20  # only what fails takes as long
 # RFC 9113, sections 3.4 and 6.5: the preface, and settings that change nothing.
+RST_STREAM = 3  # section 6.4
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 
 
@@ -107,6 +108,63 @@ async def test_a_path_that_is_no_method_is_refused_and_the_server_goes_on(
         after = channel.stream_stream(OTHER_PATH)()
         await after.write(b"third")
         assert await after.read() == b"third"
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return (
+        len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+    )
+
+
+@asynccontextmanager
+async def asking_without_a_window(port: int, path: str) -> AsyncIterator[asyncio.StreamReader]:
+    """Call a method as a client does that lets nothing be sent to it (RFC 9113, section 6.9.2)."""
+    fields = {b":method": b"POST", b":scheme": b"http", b":path": path.encode()}
+    fields |= {b":authority": b"localhost", b"te": b"trailers"}
+    fields |= {b"content-type": b"application/grpc"}
+    block = b"".join(field(name, value) for name, value in fields.items())
+    no_window = bytes([0, 4, 0, 0, 0, 0])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, no_window)
+    writer.write(head + frame(1, 4, 1, block) + frame(0, 1, 1, b"\0\0\0\0\2so"))
+    yield reader
+    writer.close()
+    await writer.wait_closed()
+
+
+async def until_reset(reader: asyncio.StreamReader) -> None:
+    while True:
+        head = await reader.readexactly(9)
+        await reader.readexactly(int.from_bytes(head[:3], "big"))
+        if head[3] == RST_STREAM:
+            return
+
+
+async def test_an_answer_that_nobody_takes_is_given_up(
+    asked: Asked, handlers: Mapping[str, grpc.RpcMethodHandler]
+) -> None:
+    server = Server(handlers, lasting={OTHER_PATH})
+    async with serving(server) as (port, channel):
+        lasting = channel.stream_stream(OTHER_PATH)()
+        await lasting.write(b"first")
+        assert await lasting.read() == b"first"
+        async with asking_without_a_window(port, PATH) as reader:
+            await asked.until_running(1)
+            (task,) = (
+                each
+                for each in asyncio.all_tasks()
+                if each.get_name() == f"HandleExceptions[{PATH}]"
+            )
+            for _ in range(3):
+                server.end_untaken({task})  # its handler still runs
+            asked.let_go.set()
+            await asked.until_running(0)
+            server.end_untaken(())
+            assert not task.cancelling()
+            server.end_untaken(())
+            await until_reset(reader)
+        await lasting.write(b"second")
+        assert await lasting.read() == b"second"
 
 
 async def test_more_calls_than_are_asked_for_ahead_run_at_once(

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
 import signal
 
 import pytest
 
-from kotaemon_grpc.transport.shutdown import StopSignals
+from kotaemon_grpc.transport.shutdown import StopSignals, done_before, exit_within
 
 
 class Clock:
@@ -33,14 +34,54 @@ async def test_the_first_signal_asks_to_stop_and_the_second_exits(number: signal
         assert await exits.get() == 128 + signal.SIGTERM
 
 
-async def test_work_is_done_unless_a_signal_comes_first() -> None:
-    async def never() -> None:
-        await asyncio.Event().wait()
+class Work:
+    """Goes on until it is cancelled."""
 
+    def __init__(self) -> None:
+        self.is_over = False
+
+    async def __call__(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.is_over = True
+
+
+async def test_work_is_done_before_its_end_or_cancelled() -> None:
+    work, end = Work(), Work()
+    assert await done_before(asyncio.sleep(0), end())
+    assert end.is_over
+    assert not await done_before(work(), asyncio.sleep(0))
+    assert work.is_over
+
+
+async def test_what_fails_of_work_and_end_is_raised() -> None:
+    async def fail() -> None:
+        raise OSError("no")
+
+    for work, end in ((fail(), Work()()), (Work()(), fail())):
+        with pytest.raises(OSError, match="no"):
+            await done_before(work, end)
+
+
+async def test_a_signal_is_the_end_of_work() -> None:
     async with StopSignals() as stop:
-        assert await stop.done_before_stop(asyncio.sleep(0))
         os.kill(os.getpid(), signal.SIGTERM)
-        assert not await stop.done_before_stop(never())
+        assert not await done_before(Work()(), stop.wait_for_stop())
+
+
+def test_the_process_is_ended_when_its_time_is_over_even_if_the_loop_hangs() -> None:
+    exits: queue.Queue[int] = queue.Queue()
+    exit_within(0, 7, exits.put)
+    assert exits.get(timeout=60) == 7
+
+
+def test_a_process_that_ends_by_itself_is_left_alone() -> None:
+    exits: queue.Queue[int] = queue.Queue()
+    timer = exit_within(3600, 7, exits.put)
+    timer.cancel()
+    timer.join()
+    assert exits.empty()
 
 
 async def handlers_have_run() -> None:

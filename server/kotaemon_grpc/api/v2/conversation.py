@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kotaemon_grpc.api.v2.claims import claim_of
 from kotaemon_grpc.api.v2.to_pb import conversation_to_pb, turn_to_pb
 from kotaemon_grpc.core.checks import Checks
 from kotaemon_grpc.core.limits import MAX_CONVERSATION_TITLE_CHARS, MAX_TURNS_PAGE_SIZE
@@ -32,15 +33,20 @@ class ConversationService:
         title = checks.text(
             "conversation.title", request.conversation.title, MAX_CONVERSATION_TITLE_CHARS
         )
+        checks.request_id("request_id", request.request_id)
         checks.done()
-        created = await self._conversing.create(context.caller, conversation, title)
+        claim = claim_of(request, context.caller)
+        created = await self._conversing.create(context.caller, conversation, title, claim)
         return pb.CreateConversationResponse(conversation=conversation_to_pb(created))
 
     async def get_conversation(
         self, request: pb.GetConversationRequest, context: Context
     ) -> pb.GetConversationResponse:
         """Get a conversation."""
-        found = await self._conversing.get(context.caller, _id_from_name(request.name))
+        checks = Checks()
+        (conversation,) = checks.name("name", request.name, "conversations")
+        checks.done()
+        found = await self._conversing.get(context.caller, conversation)
         return pb.GetConversationResponse(conversation=conversation_to_pb(found))
 
     async def list_conversations(
@@ -76,12 +82,10 @@ class ConversationService:
         self, request: pb.DeleteConversationRequest, context: Context
     ) -> pb.DeleteConversationResponse:
         """Delete a conversation and its turns."""
-        await self._conversing.delete(context.caller, _id_from_name(request.name))
+        checks = Checks()
+        (conversation,) = checks.name("name", request.name, "conversations")
+        checks.request_id("request_id", request.request_id)
+        checks.done()
+        claim = claim_of(request, context.caller)
+        await self._conversing.delete(context.caller, conversation, claim)
         return pb.DeleteConversationResponse()
-
-
-def _id_from_name(name: str) -> str:
-    checks = Checks()
-    (conversation,) = checks.name("name", name, "conversations")
-    checks.done()
-    return conversation

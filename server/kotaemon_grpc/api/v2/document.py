@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kotaemon_grpc.api.v2.claims import claim_of
 from kotaemon_grpc.api.v2.to_pb import document_to_pb, outcome_to_pb
 from kotaemon_grpc.core.checks import Checks
 from kotaemon_grpc.core.documents import DocumentHeader
-from kotaemon_grpc.core.errors import FieldViolation, InvalidArgument
+from kotaemon_grpc.core.errors import FieldViolation, InvalidArgument, RequestIdReused
 from kotaemon_grpc.core.limits import MAX_TITLE_CHARS
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from kotaemon_grpc.core.context import Context
     from kotaemon_grpc.core.documents import Documents
     from kotaemon_grpc.core.model import Scope
+    from kotaemon_grpc.core.once import Claim
 
 SERVICE = pb.DESCRIPTOR.services_by_name["DocumentService"]
 
@@ -34,18 +36,23 @@ class DocumentService:
     ) -> pb.CreateDocumentResponse:
         """Create a document from a single message."""
         header = header_from_pb(request, context.caller)
-        document, _ = await self._documents.ingest(header, _single(request.content), replace=False)
+        claim = claim_of(request, context.caller)
+        document, _ = await self._documents.ingest(
+            header, _single(request.content), replace=False, claim=claim
+        )
         return pb.CreateDocumentResponse(document=document_to_pb(document))
 
     async def import_document(
         self, requests: AsyncIterator[pb.ImportDocumentRequest], context: Context
     ) -> pb.ImportDocumentResponse:
         """Create or replace a document that is sent in pieces."""
-        header = await _header_of(requests, context.caller)
+        header, claim = await _header_of(requests, context.caller)
         try:
             document, outcome = await self._documents.ingest(
-                header, _chunks_of(requests), replace=True
+                header, _chunks_of(requests), replace=True, claim=claim
             )
+        except RequestIdReused:
+            raise
         except InvalidArgument as error:
             raise InvalidArgument(*map(_as_imported, error.violations)) from error
         return pb.ImportDocumentResponse(
@@ -56,7 +63,7 @@ class DocumentService:
         self, request: pb.GetDocumentRequest, context: Context
     ) -> pb.GetDocumentResponse:
         """Get a document and its indexing state."""
-        scope, document_id = _scope_and_id(request.name, context.caller)
+        scope, document_id = _scope_and_id(Checks(), request.name, context.caller)
         found = await self._documents.get(scope, document_id)
         return pb.GetDocumentResponse(document=document_to_pb(found))
 
@@ -79,7 +86,10 @@ class DocumentService:
         self, request: pb.DeleteDocumentRequest, context: Context
     ) -> pb.DeleteDocumentResponse:
         """Delete a document."""
-        await self._documents.delete(*_scope_and_id(request.name, context.caller))
+        checks = Checks()
+        checks.request_id("request_id", request.request_id)
+        scope, document_id = _scope_and_id(checks, request.name, context.caller)
+        await self._documents.delete(scope, document_id, claim_of(request, context.caller))
         return pb.DeleteDocumentResponse()
 
 
@@ -105,19 +115,21 @@ def header_from_pb(
     uri = checks.uri(f"{prefix}document.uri", request.document.uri)
     mime_type = checks.mime_type(f"{prefix}document.mime_type", request.document.mime_type)
     sha256 = checks.sha256(f"{prefix}expected_sha256", sha256)
+    checks.request_id(f"{prefix}request_id", request.request_id)
     checks.done()
     return DocumentHeader(caller.scope(collection), document_id, title, uri, mime_type, sha256)
 
 
 async def _header_of(
     requests: AsyncIterator[pb.ImportDocumentRequest], caller: Caller
-) -> DocumentHeader:
+) -> tuple[DocumentHeader, Claim | None]:
     first = await anext(requests, pb.ImportDocumentRequest())
     if first.WhichOneof("payload") != "header":
         checks = Checks()
         checks.violation("header", "must be the first message of the stream")
         checks.done()
-    return header_from_pb(first.header, caller, "header.")
+    header = header_from_pb(first.header, caller, "header.")
+    return header, claim_of(first.header, caller, field="header.request_id")
 
 
 async def _chunks_of(requests: AsyncIterator[pb.ImportDocumentRequest]) -> AsyncIterator[bytes]:
@@ -143,8 +155,8 @@ async def _single(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-def _scope_and_id(name: str, caller: Caller) -> tuple[Scope, str]:
-    checks = Checks()
+def _scope_and_id(checks: Checks, name: str, caller: Caller) -> tuple[Scope, str]:
+    """Return where a document is; of all that is checked, this comes last."""
     collection, document_id = checks.name("name", name, "collections", "documents")
     checks.done()
     return caller.scope(collection), document_id

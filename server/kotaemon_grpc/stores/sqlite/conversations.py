@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kotaemon_grpc.core.conversation import Conversation, Turn
 from kotaemon_grpc.core.errors import AlreadyExists, NotFound, ResourceType
 from kotaemon_grpc.core.names import conversation_name
+from kotaemon_grpc.core.once import Deleted
 from kotaemon_grpc.core.paging import Page
 from kotaemon_grpc.core.titles import title_from
 from kotaemon_grpc.stores.sqlite.answers import answer_from_json, answer_to_json
 from kotaemon_grpc.stores.sqlite.connection import time_from_us, time_to_us
+from kotaemon_grpc.stores.sqlite.outcomes import outcome_to_row, turn_to_row
+from kotaemon_grpc.stores.sqlite.requests import record, require_new
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from kotaemon_grpc.core.once import Claim
     from kotaemon_grpc.stores.sqlite.readers import Readers
     from kotaemon_grpc.stores.sqlite.writer import Transaction, Writer
 
@@ -40,18 +43,25 @@ class SqliteConversations:
         self._readers = readers
         self._clock = clock
 
-    async def create(self, tenant: str, conversation_id: str, title: str) -> Conversation:
+    async def create(
+        self, tenant: str, conversation_id: str, title: str, *, claim: Claim | None = None
+    ) -> Conversation:
         """Create an empty conversation.
 
         Raises:
             AlreadyExists: the id is taken.
+            AlreadyDone, RequestIdReused: of the claim, see `require_new`.
         """
 
         def operation(transaction: Transaction) -> Conversation:
+            connection = transaction.connection
             now_us = time_to_us(self._clock())
-            return _create(transaction.connection, tenant, conversation_id, title, now_us)
+            require_new(connection, claim)
+            made = _create(connection, tenant, conversation_id, title, now_us)
+            record(connection, claim, now_us, outcome_to_row(made))
+            return made
 
-        return await asyncio.wrap_future(self._writer.submit(operation))
+        return await self._writer.run(operation)
 
     async def get(self, tenant: str, conversation_id: str) -> Conversation | None:
         """Get a conversation, or None."""
@@ -80,22 +90,38 @@ class SqliteConversations:
 
         return await self._readers.run(read)
 
-    async def delete(self, tenant: str, conversation_id: str) -> bool:
-        """Delete a conversation and its turns; False if there is none."""
+    async def delete(
+        self, tenant: str, conversation_id: str, *, claim: Claim | None = None
+    ) -> bool:
+        """Delete a conversation and its turns; False if there is none.
+
+        Raises:
+            AlreadyDone, RequestIdReused: of the claim, see `require_new`.
+        """
 
         def operation(transaction: Transaction) -> bool:
             where = (tenant, conversation_id)
             connection = transaction.connection
+            require_new(connection, claim)
             connection.execute("DELETE FROM turns WHERE tenant = ? AND conversation = ?", where)
             gone = connection.execute(
                 "DELETE FROM conversations WHERE tenant = ? AND id = ?", where
             )
-            return gone.rowcount > 0
+            if not gone.rowcount:
+                return False
+            record(connection, claim, time_to_us(self._clock()), outcome_to_row(Deleted()))
+            return True
 
-        return await asyncio.wrap_future(self._writer.submit(operation))
+        return await self._writer.run(operation)
 
     async def append(
-        self, tenant: str, conversation_id: str, turn: Turn, *, create: bool = False
+        self,
+        tenant: str,
+        conversation_id: str,
+        turn: Turn,
+        *,
+        create: bool = False,
+        claim: Claim | None = None,
     ) -> Turn:
         """Add a turn at the end and return it with its number; the number given is not read.
 
@@ -105,15 +131,21 @@ class SqliteConversations:
         Raises:
             NotFound: the conversation does not exist, and `create` is false.
             AlreadyExists: the conversation exists, and `create` is true.
+            AlreadyDone, RequestIdReused: of the claim, see `require_new`.
         """
 
         def operation(transaction: Transaction) -> Turn:
             connection = transaction.connection
+            created_us = time_to_us(turn.created_at)
+            require_new(connection, claim)
             if create:
-                _create(connection, tenant, conversation_id, "", time_to_us(turn.created_at))
-            return _append(connection, tenant, conversation_id, turn)
+                _create(connection, tenant, conversation_id, "", created_us)
+            added = _append(connection, tenant, conversation_id, turn)
+            kept = turn_to_row(conversation_id, added.number, created_us)
+            record(connection, claim, time_to_us(self._clock()), kept)
+            return added
 
-        return await asyncio.wrap_future(self._writer.submit(operation))
+        return await self._writer.run(operation)
 
     async def turns(
         self, tenant: str, conversation_id: str, *, after: int, limit: int
@@ -157,7 +189,7 @@ class SqliteConversations:
             gone = connection.execute("DELETE FROM conversations WHERE updated_at < ?", (limit_us,))
             return gone.rowcount
 
-        return await asyncio.wrap_future(self._writer.submit(operation))
+        return await self._writer.run(operation)
 
 
 def _find(connection: sqlite3.Connection, tenant: str, conversation_id: str) -> Conversation | None:

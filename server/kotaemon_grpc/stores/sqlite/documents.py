@@ -17,14 +17,18 @@ from kotaemon_grpc.core.model import (
     Scope,
 )
 from kotaemon_grpc.core.names import document_name
+from kotaemon_grpc.core.once import Deleted, Stored
 from kotaemon_grpc.core.paging import Page
 from kotaemon_grpc.stores.sqlite.connection import time_from_us, time_to_us
+from kotaemon_grpc.stores.sqlite.outcomes import outcome_to_row, stored_to_row
+from kotaemon_grpc.stores.sqlite.requests import record, require_new
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
     from datetime import datetime
 
+    from kotaemon_grpc.core.once import Claim
     from kotaemon_grpc.stores.sqlite.indexer import Indexer
     from kotaemon_grpc.stores.sqlite.readers import Readers
     from kotaemon_grpc.stores.sqlite.writer import Transaction, Writer
@@ -59,20 +63,24 @@ class SqliteDocuments:
         return await self._readers.run(lambda connection: _holds_any(connection, scope))
 
     async def put(
-        self, scope: Scope, draft: DocumentDraft, *, replace: bool
+        self, scope: Scope, draft: DocumentDraft, *, replace: bool, claim: Claim | None = None
     ) -> tuple[Document, ImportOutcome]:
         """Store a document, whole or not at all, and wait until retrieval finds it.
 
         Raises:
             AlreadyExists: the id is taken, and `replace` is false.
+            AlreadyDone, RequestIdReused: of the claim, see `require_new`.
         """
 
         def operation(transaction: Transaction) -> tuple[Document, ImportOutcome, int]:
             now_us = time_to_us(self._clock())
-            return _put(transaction, scope, draft, now_us, replace=replace)
+            require_new(transaction.connection, claim)
+            document, outcome, seq = _put(transaction, scope, draft, now_us, replace=replace)
+            kept = stored_to_row(Stored(document, outcome), seq)
+            record(transaction.connection, claim, now_us, kept)
+            return document, outcome, seq
 
-        stored = self._writer.submit(operation)
-        document, outcome, seq = await asyncio.wrap_future(stored)
+        document, outcome, seq = await self._writer.run(operation)
         await asyncio.wrap_future(self._indexer.reached(scope, seq))
         return changed(document, indexing_state=IndexingState.INDEXED), outcome
 
@@ -101,13 +109,22 @@ class SqliteDocuments:
 
         return await self._readers.run(read)
 
-    async def delete(self, scope: Scope, document_id: str) -> bool:
-        """Delete a document; False if there is none."""
+    async def delete(self, scope: Scope, document_id: str, *, claim: Claim | None = None) -> bool:
+        """Delete a document; False if there is none.
+
+        Raises:
+            AlreadyDone, RequestIdReused: of the claim, see `require_new`.
+        """
 
         def operation(transaction: Transaction) -> bool:
-            return _delete(transaction, scope, document_id, self._indexer.applied(scope))
+            connection = transaction.connection
+            require_new(connection, claim)
+            if not _delete(transaction, scope, document_id, self._indexer.applied(scope)):
+                return False
+            record(connection, claim, time_to_us(self._clock()), outcome_to_row(Deleted()))
+            return True
 
-        return await asyncio.wrap_future(self._writer.submit(operation))
+        return await self._writer.run(operation)
 
 
 def _holds_any(connection: sqlite3.Connection, scope: Scope) -> bool:

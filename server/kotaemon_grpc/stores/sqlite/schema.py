@@ -96,7 +96,22 @@ CREATE TABLE turns (
 INSERT INTO meta (key, value) VALUES ('page_token_key', randomblob(32));
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_REQUESTS = """
+CREATE TABLE requests (
+    pk INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    principal TEXT NOT NULL,
+    id TEXT NOT NULL,  -- the caller's
+    fingerprint BLOB NOT NULL,
+    kind TEXT NOT NULL,
+    outcome TEXT NOT NULL,  -- JSON by its kind, see outcomes.py
+    created_at INTEGER NOT NULL,
+    UNIQUE (tenant, principal, id)
+);
+CREATE INDEX requests_by_creation ON requests (created_at);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _REQUESTS)
 """Number n (from 0) turns version n into n + 1. Only ever append: databases have run the rest."""
 
 

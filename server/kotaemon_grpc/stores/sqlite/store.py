@@ -1,4 +1,4 @@
-"""The embedded store, whole: one database, its index, and the three ports on them."""
+"""The embedded store, whole: one database, its index, and the four ports on them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from kotaemon_grpc.stores.sqlite.directory import DataDirectory, no_room
 from kotaemon_grpc.stores.sqlite.documents import SqliteDocuments
 from kotaemon_grpc.stores.sqlite.indexer import Indexer
 from kotaemon_grpc.stores.sqlite.readers import Readers
+from kotaemon_grpc.stores.sqlite.requests import SqliteRequests
 from kotaemon_grpc.stores.sqlite.retriever import SqliteRetriever
 from kotaemon_grpc.stores.sqlite.writer import Writer
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from kotaemon_grpc.core.ports import ConversationStore, DocumentStore, Retriever
+    from kotaemon_grpc.core.ports import ConversationStore, DocumentStore, RequestStore, Retriever
 
 
 def _now() -> datetime:
@@ -35,6 +36,7 @@ class SqliteStore:
         documents: keeps documents.
         retriever: finds passages.
         conversations: keeps conversations.
+        requests: remembers what came of requests that have a name.
         page_token_key: 32 random bytes, made once with the database.
         spool_dir: for files of running imports; emptied on each start.
         rebuilt_indexes: how many indexes had to be made anew since the start.
@@ -43,6 +45,7 @@ class SqliteStore:
     documents: DocumentStore
     retriever: Retriever
     conversations: ConversationStore
+    requests: RequestStore
 
     def __init__(
         self,
@@ -61,9 +64,11 @@ class SqliteStore:
         self._writer = Writer(connection, sequence[0], self._indexer.note)
         self._readers = Readers(directory.database_file)
         self._conversations = SqliteConversations(self._writer, self._readers, clock)
+        self._requests = SqliteRequests(self._writer, self._readers, self._indexer, clock)
         self.documents = SqliteDocuments(self._writer, self._readers, self._indexer, clock)
         self.retriever = SqliteRetriever(self._readers, self._indexer)
         self.conversations = self._conversations
+        self.requests = self._requests
 
     @classmethod
     def open(cls, data_dir: Path, *, clock: Callable[[], datetime] = _now) -> SqliteStore:
@@ -157,6 +162,17 @@ class SqliteStore:
             StorageUnavailable: the database cannot be written.
         """
         return await self._conversations.purge(older_than)
+
+    async def purge_requests(self, older_than: datetime) -> int:
+        """Forget what came of the requests of all tenants that were done before.
+
+        Returns:
+            How many were forgotten.
+
+        Raises:
+            StorageUnavailable: the database cannot be written.
+        """
+        return await self._requests.purge(older_than)
 
     def close(self) -> None:
         """Write what is queued, then let go of the directory. Blocks; may be called twice."""

@@ -6,6 +6,7 @@ while one is on its way are queued and share the next.
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import sqlite3
 import threading
@@ -100,6 +101,21 @@ class Writer:
                 raise StorageUnavailable
             self._jobs.put(job)
         return job.future
+
+    async def run(self, operation: Callable[[Transaction], R]) -> R:
+        """Do as `submit` does, and wait for it.
+
+        Whoever is cancelled meanwhile leaves once it is settled whether the operation took
+        effect: the next attempt at the same must find what came of it.
+        """
+        job = self.submit(operation)
+        done = asyncio.wrap_future(job)
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            if not job.cancel():
+                await asyncio.wait((done,))
+            raise
 
     def close(self) -> None:
         """Do what is queued, then end."""

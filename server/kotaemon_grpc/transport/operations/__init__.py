@@ -2,6 +2,6 @@
 
 from kotaemon_grpc.transport.operations.page import Facts, Row, Section, State
 from kotaemon_grpc.transport.operations.server import Operations
-from kotaemon_grpc.transport.operations.tls import server_context
+from kotaemon_grpc.transport.operations.tls import ServerTLS, server_tls
 
-__all__ = ["Facts", "Operations", "Row", "Section", "State", "server_context"]
+__all__ = ["Facts", "Operations", "Row", "Section", "ServerTLS", "State", "server_tls"]

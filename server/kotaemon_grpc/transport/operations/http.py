@@ -74,6 +74,9 @@ class HttpServer:
         tls: serves TLS with this; None serves plaintext.
         max_connections: those beyond are closed as they come, handshakes counted.
         timeout_s: what a connection may take from its handshake to the end of the reply.
+
+    Attributes:
+        tls: as given; may be replaced, for connections that come from then on.
     """
 
     def __init__(
@@ -89,7 +92,7 @@ class HttpServer:
         self._address = address
         self._handler = handler
         self._flag = flag
-        self._tls = tls
+        self.tls = tls
         self._max_connections = max_connections
         self._timeout_s = timeout_s
         self._listening: list[socket.socket] = []
@@ -172,7 +175,7 @@ class HttpServer:
         try:
             async with asyncio.timeout(self._timeout_s):
                 transport, _ = await loop.connect_accepted_socket(
-                    lambda: protocol, peer, ssl=self._tls
+                    lambda: protocol, peer, ssl=self.tls
                 )
                 writer = asyncio.StreamWriter(transport, protocol, reader, loop)
                 await self._answer(reader, writer)

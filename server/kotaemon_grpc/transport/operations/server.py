@@ -93,6 +93,10 @@ class Operations:
         """
         return await self._server.start()
 
+    def use_tls(self, tls: ssl.SSLContext) -> None:
+        """Serve TLS with another context, to connections that come from now on."""
+        self._server.tls = tls
+
     async def stop(self) -> None:
         """Stop listening and end what is open."""
         await self._server.stop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kotaemon_grpc.core.errors import OperatorError
 from kotaemon_grpc.transport import tls
@@ -21,9 +21,16 @@ _ADVICE = tls.Advice(
 )
 
 
-def server_context(
+class ServerTLS(NamedTuple):
+    """What the operations port serves TLS with, and what that was made of."""
+
+    context: ssl.SSLContext
+    material: tls.Material
+
+
+def server_tls(
     certificate: Path, key: Path, client_ca: Path | None = None, *, clock: Clock = utc_now
-) -> ssl.SSLContext:
+) -> ServerTLS:
     """Read the files of the operations port and make what it serves TLS with.
 
     TLS 1.2 is the oldest that it speaks (RFC 8996).
@@ -54,4 +61,4 @@ def server_context(
     if material.client_ca:
         context.load_verify_locations(cadata=material.client_ca.decode())
         context.verify_mode = ssl.CERT_REQUIRED
-    return context
+    return ServerTLS(context, material)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kotaemon_grpc.transport.address import Address
-from kotaemon_grpc.transport.operations import server_context
+from kotaemon_grpc.transport.operations import server_tls
 from kotaemon_grpc.transport.operations.http import HttpServer, Reply
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @pytest.fixture
 def context(pki_dir: Path) -> ssl.SSLContext:
-    return server_context(pki_dir / "server.pem", pki_dir / "server-key.pem")
+    return server_tls(pki_dir / "server.pem", pki_dir / "server-key.pem").context
 
 
 async def hello(_request: h11.Request) -> Reply:

@@ -16,7 +16,7 @@ from kotaemon_grpc.core.errors import OperatorError
 from kotaemon_grpc.transport import pki
 from kotaemon_grpc.transport.address import Address
 from kotaemon_grpc.transport.certificate import Subject, Usage
-from kotaemon_grpc.transport.operations import Operations, server_context
+from kotaemon_grpc.transport.operations import Operations, server_tls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def context_of(directory: Path, clock: Any = None, **files: str) -> ssl.SSLConte
         part: directory / name
         for part, name in ({"certificate": "server.pem", "key": "server-key.pem"} | files).items()
     }
-    return server_context(**paths, **({} if clock is None else {"clock": clock}))
+    return server_tls(**paths, **({} if clock is None else {"clock": clock})).context
 
 
 def refused(directory: Path, clock: Any = None, **files: str) -> str:

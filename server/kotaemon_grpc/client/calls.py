@@ -1,0 +1,223 @@
+"""The four kinds of calls, each with its deadline, its attempts, and what watches them."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from contextlib import aclosing, contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+
+from google.protobuf.message import Message
+
+from kotaemon_grpc.client.errors import ClientError, ConfigurationError
+from kotaemon_grpc.client.events import Event, until_terminal
+from kotaemon_grpc.client.hooks import Call
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+
+    from kotaemon_grpc.client.attempts import Attempts, Method
+    from kotaemon_grpc.client.hooks import AllHooks
+    from kotaemon_grpc.client.retry import Retries
+    from kotaemon_grpc.client.transport import CallSpec, Transport
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Message)
+E = TypeVar("E", bound=Event)
+
+
+class _Named(Protocol):
+    request_id: str
+
+
+def new_request_id() -> str:
+    """Name a request so that its repetition does nothing twice (AIP-155)."""
+    return str(uuid.uuid4())
+
+
+class Calls:
+    """Makes the calls of a client. All but dialogues are repeated as `retries` decides.
+
+    Args:
+        transport: makes the attempts.
+        attempts: says what each is made with.
+        retries: decides on further ones.
+        hooks: are told.
+        timeout_s: the deadline of a call that does not say its own, above 0.
+        clock: the seconds since some moment; that of `attempts` and `retries`.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        attempts: Attempts,
+        retries: Retries,
+        hooks: AllHooks,
+        timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin with no calls."""
+        self._transport = transport
+        self._attempts = attempts
+        self._retries = retries
+        self._hooks = hooks
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._is_closed = False
+
+    async def unary(self, method: Method[R], request: Message, timeout_s: float | None = None) -> R:
+        """Send one message and get one.
+
+        Args:
+            method: which.
+            request: gets an id if it can have one and has none.
+            timeout_s: the deadline of all attempts together; None for the client's.
+
+        Raises:
+            CallError: it failed.
+            CredentialsError: there are none to show.
+        """
+        call = Call(method.path, self.timeout_s(timeout_s), _named(request))
+        with self._watched(call):
+            return await self._repeated(
+                call, method, lambda spec: self._transport.unary(spec, request)
+            )
+
+    async def client_stream(
+        self,
+        method: Method[R],
+        requests: Callable[[], AsyncIterator[Message]],
+        *,
+        request_id: str,
+        timeout_s: float,
+    ) -> R:
+        """Send messages and get one. Each attempt has `requests` made anew, of the same id.
+
+        Raises:
+            CallError: it failed.
+            CredentialsError: there are none to show.
+        """
+        call = Call(method.path, timeout_s, request_id)
+        with self._watched(call):
+            return await self._repeated(
+                call, method, lambda spec: self._transport.client_stream(spec, requests())
+            )
+
+    async def server_stream(
+        self, method: Method[E], request: Message, timeout_s: float | None = None
+    ) -> AsyncGenerator[E, None]:
+        """Send one message and get events. Nothing is repeated once the first has come.
+
+        The arguments are those of `unary`.
+
+        Raises:
+            CallError: it failed; `sequence_number` says after which event.
+            CredentialsError: there are none to show.
+        """
+        call = Call(method.path, self.timeout_s(timeout_s), _named(request))
+        with self._watched(call):
+            first, rest = await self._repeated(
+                call,
+                method,
+                lambda spec: _begun(until_terminal(self._transport.server_stream(spec, request))),
+            )
+            async with aclosing(rest):
+                yield first
+                async for event in rest:
+                    yield event
+
+    async def bidi(
+        self, method: Method[E], requests: AsyncIterator[Message]
+    ) -> AsyncGenerator[E, None]:
+        """Send messages and get events, without a deadline. Nothing is ever repeated.
+
+        Raises:
+            CallError: it failed; `sequence_number` says after which event.
+            CredentialsError: there are none to show.
+        """
+        call = Call(method.path, None)
+        with self._watched(call):
+            async with (
+                self._attempts.begin(call, method, 1, self._timeout_s) as spec,
+                aclosing(until_terminal(self._transport.bidi(spec, requests))) as events,
+            ):
+                async for event in events:
+                    yield event
+
+    def timeout_s(self, given_s: float | None) -> float:
+        """Return the deadline of a call: what is given, or else that of the client.
+
+        Raises:
+            ConfigurationError: it cannot be a deadline.
+        """
+        return self._timeout_s if given_s is None else checked_timeout_s(given_s)
+
+    async def close(self) -> None:
+        """Give up the calls in flight; none is repeated any more."""
+        self._is_closed = True
+        await self._transport.close()
+
+    async def _repeated(
+        self,
+        call: Call,
+        method: Method[R],
+        make: Callable[[CallSpec[R]], Awaitable[T]],
+    ) -> T:
+        deadline = self._clock() + (call.timeout_s or 0.0)
+
+        async def attempt(number: int) -> T:
+            self._refuse_closed()
+            left_s = deadline - self._clock()
+            async with self._attempts.begin(call, method, number, left_s) as spec:
+                return await make(spec)
+
+        return await self._retries.run(
+            attempt,
+            deadline=deadline,
+            on_retry=lambda number, error, wait_s: self._hooks.on_retry(
+                call, number, error, wait_s
+            ),
+        )
+
+    @contextmanager
+    def _watched(self, call: Call) -> Iterator[None]:
+        self._refuse_closed()
+        started = self._clock()
+        self._hooks.on_start(call)
+        try:
+            yield
+        except BaseException as error:
+            self._hooks.on_end(call, error, self._clock() - started)
+            raise
+        self._hooks.on_end(call, None, self._clock() - started)
+
+    def _refuse_closed(self) -> None:
+        if self._is_closed:
+            raise ClientError("the client is closed")
+
+
+async def _begun(events: AsyncGenerator[E, None]) -> tuple[E, AsyncGenerator[E, None]]:
+    """Wait for the first event; there is one, or an error."""
+    return await anext(events), events
+
+
+def _named(request: Message) -> str:
+    """Give a request an id if it can have one; a message without that field changes nothing."""
+    if "request_id" not in request.DESCRIPTOR.fields_by_name:
+        return ""
+    named = cast("_Named", request)
+    named.request_id = named.request_id or new_request_id()
+    return named.request_id
+
+
+def checked_timeout_s(timeout_s: float) -> float:
+    """Return what can be the deadline of a call.
+
+    Raises:
+        ConfigurationError: it cannot; none at all cannot either.
+    """
+    if not isinstance(timeout_s, int | float) or not 0 < timeout_s < math.inf:
+        raise ConfigurationError(f"timeout_s must be above 0 and finite, not {timeout_s}")
+    return timeout_s

@@ -1,0 +1,123 @@
+"""A transport without a server, for the tests of those who use the client.
+
+async def answer(request):
+    return agent_pb2.AskQuestionResponse(answer=agent_pb2.Answer(text="42"))
+
+client = AgentClient(tls=None, transport=FakeTransport({"AskQuestion": answer}))
+"""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from kotaemon_grpc.client.errors import CallError, error_from_status
+from kotaemon_grpc.wire.reasons import DOMAIN
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+
+    from kotaemon_grpc.client.transport import CallSpec
+
+R = TypeVar("R", bound=Message)
+
+
+class FakeTransport:
+    """Answers calls by functions, of which each may be `async`.
+
+    Args:
+        handlers: by the name of the method, as "AskQuestion". A function gets the
+            request, or, where the client streams, an asynchronous iterator of the
+            requests. It returns the response, or, where the server streams, an
+            asynchronous generator of the responses. It raises what is to go wrong:
+            `failure` makes that.
+
+    Attributes:
+        calls: each attempt, with its metadata and its deadline.
+        targets: those of `replace_targets`; empty before.
+        is_closed: whether the client was closed.
+    """
+
+    def __init__(self, handlers: Mapping[str, Callable[[Any], Any]]) -> None:
+        """Take the functions; a method that has none is UNIMPLEMENTED."""
+        self._handlers = handlers
+        self.calls: list[CallSpec[Any]] = []
+        self.targets: tuple[str, ...] = ()
+        self.is_closed = False
+
+    async def unary(self, call: CallSpec[R], request: Message) -> R:
+        """See `Transport`."""
+        response: R = await self._answer(call, request)
+        return response
+
+    async def client_stream(self, call: CallSpec[R], requests: AsyncIterator[Message]) -> R:
+        """See `Transport`."""
+        try:
+            response: R = await self._answer(call, requests)
+            return response
+        finally:
+            await _close(requests)
+
+    async def server_stream(self, call: CallSpec[R], request: Message) -> AsyncGenerator[R, None]:
+        """See `Transport`."""
+        async with aclosing(await self._answer(call, request)) as responses:
+            async for response in responses:
+                yield response
+
+    async def bidi(
+        self, call: CallSpec[R], requests: AsyncIterator[Message]
+    ) -> AsyncGenerator[R, None]:
+        """See `Transport`."""
+        try:
+            async with aclosing(await self._answer(call, requests)) as responses:
+                async for response in responses:
+                    yield response
+        finally:
+            await _close(requests)
+
+    async def replace_targets(self, targets: Sequence[str]) -> None:
+        """Keep them in `targets`."""
+        self.targets = tuple(targets)
+
+    async def close(self) -> None:
+        """Say so in `is_closed`."""
+        self.is_closed = True
+
+    async def _answer(self, call: CallSpec[Any], given: Any) -> Any:
+        self.calls.append(call)
+        name = call.method.rpartition("/")[2]
+        if name not in self._handlers:
+            raise failure(grpc.StatusCode.UNIMPLEMENTED, f"no handler for {name}")
+        answer = self._handlers[name](given)
+        return await answer if inspect.isawaitable(answer) else answer
+
+
+def failure(
+    code: grpc.StatusCode,
+    message: str = "failed",
+    *,
+    reason: str = "",
+    retry_after_s: float | None = None,
+    retry_pushback_ms: int | None = None,
+) -> CallError:
+    """Make an error as if a server had sent it; `CallError` explains the arguments."""
+    status = status_pb2.Status(code=code.value[0], message=message)
+    if reason:
+        status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
+    if retry_after_s is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromNanoseconds(round(retry_after_s * 1e9))
+        status.details.add().Pack(retry)
+    error = error_from_status(status)
+    error.retry_pushback_ms = retry_pushback_ms
+    return error
+
+
+async def _close(requests: AsyncIterator[Message]) -> None:
+    if inspect.isasyncgen(requests):
+        await requests.aclose()
