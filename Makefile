@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := README.md docs
 ARGS ?=
+MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve ask test lint format gen baseline lock bench bench-retrieval clean
+.PHONY: help setup serve ask test test-faults lint format gen baseline lock bench bench-retrieval soak clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -42,7 +43,10 @@ ask: setup ## ask the running server: make ask Q="Which port serves the metrics?
 	@$(BIN)/kotaemon-grpc ask "$(Q)" $(ARGS)
 
 test: setup ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+
+test-faults: setup ## break servers under load: make test-faults ARGS="--only kill9,disk_full"
+	@$(BIN)/python tests/faults/run.py $(ARGS)
 
 lint: setup .venv-gen/.installed ## check style, types, arrows, the contract, generated code
 	$(BIN)/ruff check .
@@ -72,6 +76,9 @@ lock: setup ## lock the newest versions of what we depend on
 
 bench: .venv-bench/.installed ## measure the pipeline against its peers, on two idle cores
 	.venv-bench/bin/python bench/run.py $(ARGS)
+
+soak: .venv-bench/.installed ## see whether memory grows: make soak MINUTES=60
+	.venv-bench/bin/python bench/soak.py --minutes $(MINUTES) $(ARGS)
 
 bench-retrieval: setup ## measure retrieval and answers: make bench-retrieval DATA=DIR
 	$(BIN)/python bench/retrieval.py $(DATA)
