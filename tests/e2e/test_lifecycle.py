@@ -7,11 +7,14 @@ import datetime as dt
 import http.client
 import io
 import json
+import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -26,7 +29,6 @@ from kotaemon_grpc.transport import pki
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 STEPS = "How many steps do the stairs of the tower have?"
@@ -66,7 +68,10 @@ async def test_one_line_says_where_everything_is(start: Callable[..., Any]) -> N
         assert (await client.ask("anything?")).finish_reason == "nothing_found"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+
+
+@pytest.mark.parametrize("number", STOPS)
 def test_a_signal_ends_it_with_status_0(start: Callable[..., Any], number: signal.Signals) -> None:
     serving = start()
     serving.process.send_signal(number)
@@ -75,6 +80,79 @@ def test_a_signal_ends_it_with_status_0(start: Callable[..., Any], number: signa
     assert events(serving)[-2:] == ["server.draining", "server.stopped"]
     assert events(serving).count("server.serving") == 1
     assert serving.lines[-2]["signal"] == number.name
+
+
+def issuer_at(port: int) -> str:
+    return (
+        f'[{{"name": "a", "issuer": "https://a", "audiences": ["a"],'
+        f' "jwks": "http://127.0.0.1:{port}/keys"}}]'
+    )
+
+
+@pytest.mark.parametrize("number", STOPS)
+@pytest.mark.parametrize("is_first", [False, True])
+def test_a_signal_ends_a_start_at_once(
+    tmp_path: Path, certs: Path, number: signal.Signals, *, is_first: bool
+) -> None:
+    unshare = [shutil.which("unshare"), "--pid", "--fork"] if is_first else []
+    if is_first and (not unshare[0] or subprocess.run([*unshare, "true"], check=False).returncode):
+        pytest.skip("cannot make a process the first of its namespace here")
+    program = "from kotaemon_grpc.cli import main; main()"
+    with socket.create_server(("127.0.0.1", 0)) as keys:
+        process = subprocess.Popen(
+            [
+                *(*unshare, sys.executable, "-c", program, "serve", "--listen=127.0.0.1:0"),
+                *("--health-listen=127.0.0.1:0", "--operations-listen=127.0.0.1:0"),
+                *(f"--data-dir={tmp_path}/data", f"--certs={certs}"),
+                f"--set=identity.issuers={issuer_at(keys.getsockname()[1])}",
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        waiting, _ = keys.accept()  # for an answer, which does not come
+        os.kill(child_of(process.pid) if is_first else process.pid, number)
+        output, errors = process.communicate()
+        waiting.close()
+    assert process.returncode == 128 + number
+    assert "server." not in output
+    assert errors == ""
+
+
+def child_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+
+
+# A file system that hangs from the moment in which the pipe is there that is named.
+HANGING = """
+import pathlib, sys, threading
+from kotaemon_grpc.auth import watched_files
+stamp_of, hung = watched_files.stamp_of, pathlib.Path(sys.argv.pop())
+def hang(path):
+    if hung.exists():
+        hung.write_text("hangs")
+        threading.Event().wait()
+    return stamp_of(path)
+watched_files.stamp_of = hang
+from kotaemon_grpc.cli import main
+main()
+"""
+
+
+def test_a_thread_that_hangs_does_not_hold_up_the_end(
+    serving_type: Any, tmp_path: Path, certs: Path
+) -> None:
+    hung = tmp_path / "hung"
+    command = [sys.executable, "-c", HANGING]
+    serving = serving_type(str(hung), data_dir=tmp_path / "data", certs=certs, command=command)
+    os.mkfifo(hung)
+    assert hung.read_text() == "hangs"
+    serving.process.terminate()
+    try:
+        assert serving.process.wait(60) == 0
+    finally:
+        serving.kill()
+    assert events(serving)[-1] == "server.stopped"
 
 
 async def test_documents_and_conversations_outlive_a_restart(

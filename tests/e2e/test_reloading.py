@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import html
+import os
 import re
 import shutil
 import ssl
@@ -292,6 +293,26 @@ async def test_files_that_are_no_good_change_nothing(
     assert len(watched.lines("reload.failed")) == 1
 
 
+@pytest.mark.parametrize("name", FILES)
+async def test_a_file_that_turns_into_a_pipe_holds_up_neither_the_others_nor_the_end(
+    name: str, tmp_path: Path, old: Path, new: Path, start_with: Any
+) -> None:
+    files = Written(tmp_path / "tls")
+    watched = start_with(files)
+    pipe = files.directory / "pipe"
+    os.mkfifo(pipe)
+    pipe.replace(files.directory / name)
+    (line,) = await watched.until_told("reload.failed", "certificates")
+    assert "it is not a regular file" in line["reason"]
+    assert await watched.call(old) == "OK"
+    files.put(new)
+    await watched.until_told("reload.finished", "certificates")
+    os.mkfifo(pipe)
+    pipe.replace(files.directory / name)
+    await watched.until_told("reload.failed", "certificates", 2)
+    assert watched.serving.stop() == 0
+
+
 async def test_the_operations_port_has_its_certificate_replaced(
     tmp_path: Path, old: Path, new: Path, start: Callable[..., Any]
 ) -> None:
@@ -334,6 +355,9 @@ roles = ["{}"]
 """
 
 
+NO_BINDING = "policy.bindings = []"
+
+
 class Configured(Watched):
     """A server with a file of settings, and a client that has the roles that it says."""
 
@@ -365,7 +389,7 @@ async def test_another_policy_holds_from_the_next_call_on(configured: Configured
         chat = Chat(channel)
         assert await chat.turn() == "turn_completed"
         assert await outcome(channel) == "OK"
-        await configured.change("")
+        await configured.change(NO_BINDING)
         assert await outcome(channel) == "PERMISSION_DENIED METHOD_NOT_ALLOWED"
         assert await Chat(channel).turn() in {"failed", "PERMISSION_DENIED"}
         assert await chat.turn() == "turn_completed"  # as it was let in
@@ -385,6 +409,8 @@ async def test_another_policy_holds_from_the_next_call_on(configured: Configured
         ("[limits]\nmax_waiting = -1", '"limits.max_waiting" is not valid'),
         ("[limits]\nmax_wating = 1", 'unknown key "limits.max_wating"'),
         ("[limits", "is not TOML"),
+        ("", "has no key any more"),
+        ("# nothing but words", "has no key any more"),
         (
             "[[identity.certificates]]\npattern = '.*'\nroles = [\"wizard\"]",
             'identity.certificates, 0: there is no role "wizard"',
@@ -400,7 +426,7 @@ async def test_settings_that_are_no_good_change_nothing(
     assert line["name"] == str(configured.file)
     assert configured.metric(FAILURES, what="settings") >= 1
     assert await configured.guest() == "OK"
-    await configured.change("")
+    await configured.change(NO_BINDING)
     assert await configured.guest() == "PERMISSION_DENIED METHOD_NOT_ALLOWED"
 
 

@@ -39,9 +39,10 @@ class House:
         self.question = QUESTION
 
     async def prepare(self) -> None:
-        await self.documents.CreateDocument(
-            pb.CreateDocumentRequest(parent=self.collection, document_id="ferry", content=DOCUMENT)
-        )
+        for parent in (self.collection, f"{self.collection}-gone"):
+            await self.documents.CreateDocument(
+                pb.CreateDocumentRequest(parent=parent, document_id="ferry", content=DOCUMENT)
+            )
         for name in (self.name, f"{self.name}-gone"):
             await self.conversations.CreateConversation(
                 pb.CreateConversationRequest(conversation_id=name)
@@ -100,7 +101,7 @@ class House:
 
     async def delete_document(self, request_id: str) -> Any:
         document = "ferry" if self.question == QUESTION else "other"
-        name = f"{self.collection}/documents/{document}"
+        name = f"{self.collection}-gone/documents/{document}"
         return await self.documents.DeleteDocument(
             pb.DeleteDocumentRequest(name=name, request_id=request_id)
         )
@@ -111,13 +112,14 @@ class House:
         documents = await self.documents.ListDocuments(
             pb.ListDocumentsRequest(parent="collections/default")
         )
+        own = await self.documents.ListDocuments(pb.ListDocumentsRequest(parent=self.collection))
         try:
-            own = await self.documents.ListDocuments(
-                pb.ListDocumentsRequest(parent=self.collection)
+            gone = await self.documents.ListDocuments(
+                pb.ListDocumentsRequest(parent=f"{self.collection}-gone")
             )
         except Exception:  # noqa: BLE001 - with its last document it is gone
-            own = None
-        return listed, documents, own
+            gone = None
+        return listed, documents, own, gone
 
     def _asked(self, kind: Any, request_id: str, conversation: str) -> Any:
         return kind(
@@ -218,12 +220,38 @@ async def test_without_an_id_each_request_counts(house: House) -> None:
     assert len(names) == 3
 
 
-async def test_an_answer_is_the_first_one_whatever_has_changed_since(house: House) -> None:
-    first = await house.ask(house.name)
+async def test_an_answer_that_a_conversation_keeps_is_the_first_one_whatever_has_changed_since(
+    house: House,
+) -> None:
+    first = await house.ask_in_conversation(house.name)
     assert "180" in first.answer.text
     name = f"{house.collection}/documents/ferry"
     await house.documents.DeleteDocument(pb.DeleteDocumentRequest(name=name))
-    assert await house.ask(house.name) == first
+    assert await house.ask_in_conversation(house.name) == first
+
+
+async def test_an_answer_that_nothing_keeps_is_not_repeated_from_a_deleted_document(
+    house: House, failure_of: Any
+) -> None:
+    assert "180" in (await house.ask(house.name)).answer.text
+    name = f"{house.collection}/documents/ferry"
+    await house.documents.DeleteDocument(pb.DeleteDocumentRequest(name=name))
+    assert (await failure_of(house.ask(house.name))).code == "NOT_FOUND"
+    house.content = DOCUMENT.replace(b"180", b"150")
+    await house.create_document("")
+    anew = await house.ask(house.name)
+    assert "150" in anew.answer.text
+    assert await house.ask(house.name) == anew
+
+
+async def test_an_answer_that_nothing_keeps_is_not_repeated_from_a_replaced_document(
+    house: House,
+) -> None:
+    assert "180" in (await house.ask(house.name)).answer.text
+    house.content = DOCUMENT.replace(b"180", b"150")
+    header = pb.ImportDocumentHeader(parent=house.collection, document_id="ferry")
+    await house.documents.ImportDocument(house.pieces(header))
+    assert "150" in (await house.ask(house.name)).answer.text
 
 
 async def test_what_failed_is_tried_anew(house: House, failure_of: Any) -> None:

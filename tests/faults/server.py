@@ -28,13 +28,16 @@ WORK_S = 0.005
 PIECES = 20
 PIECE_S = 0.05
 FLOOD = "x" * 10_000
+LATE_EVERY = 10  # of so many questions, the answer to one is
+LATE_S = 0.3  # after its work was done: who is killed meanwhile has done it, and nobody knows
 
 
 class LedgerEngine:
     """Does a piece of work for each question, and for a request id once.
 
     The question is a verb and a number: `ask` answers in one piece after 5 ms,
-    `stream` in 20 pieces over a second, and `flood` writes without an end.
+    `stream` in 20 pieces over a second, and `flood` writes without an end. Some answers
+    end well after their work was done: so kills meet work that nobody was told of.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -57,6 +60,8 @@ class LedgerEngine:
                 await asyncio.sleep(pause_s)
             yield TextDelta(piece)
         (self._ledger.again if known else self._ledger.done)(number, context.request_id)
+        if not int(number) % LATE_EVERY:
+            await asyncio.sleep(LATE_S)
         yield AnswerCompleted(Answer("".join(pieces), (), FinishReason.ANSWERED))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urldefrag
 
 from kotaemon_grpc.core.checks import Checks
+from kotaemon_grpc.core.errors import ShuttingDown
 from kotaemon_grpc.core.model import DEFAULT_COLLECTION, Question, TextDelta
 from kotaemon_grpc.pb.v1 import agent_pb2 as pb
 
@@ -53,7 +54,9 @@ class AgentService:
     ) -> AsyncIterator[pb.Message]:
         """Answer each message of the user, with the earlier ones as its history.
 
-        When the server is about to stop, the stream ends after the answer that has begun.
+        When the server is about to stop, the stream ends after the answer that has begun,
+        with an error: this contract has no other way to say that a message which is on
+        its way is not answered.
         """
         dialogue = await self._asking.open(context)
         while (request := await self._leaving.next_before(requests)) is not None:
@@ -64,6 +67,8 @@ class AgentService:
                         yield pb.Message(
                             role=_ASSISTANT, content=event.text, timestamp=int(time.time())
                         )
+        if self._leaving.is_said:
+            raise ShuttingDown
 
 
 def question_from_pb(request: pb.QuestionRequest, caller: Caller) -> tuple[Question, str]:

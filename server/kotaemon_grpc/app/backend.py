@@ -148,7 +148,9 @@ async def open_backend(
 async def _open_store(
     config: Config, opened: AsyncExitStack, metrics: Metrics, log: FilteringBoundLogger
 ) -> SqliteStore:
-    store = await asyncio.to_thread(SqliteStore.open, config.storage.data_dir)
+    store = await asyncio.to_thread(
+        SqliteStore.open, config.storage.data_dir, max_requests=config.requests.max_count
+    )
     opened.push_async_callback(asyncio.to_thread, store.close)
     if store.rebuilt_indexes:
         log.info(names.EVENT_INDEX_REBUILT, **{names.KEY_COUNT: store.rebuilt_indexes})
@@ -156,6 +158,7 @@ async def _open_store(
         documents=store.document_count, passages=store.passage_count, index_lag=store.index_lag
     )
     metrics.ask_index_size(store.index_size_bytes)
+    metrics.ask_requests(store.request_count)
     return store
 
 

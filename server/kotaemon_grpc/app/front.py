@@ -186,6 +186,11 @@ def _server(
     return Server(by_path | checks, _options(config), on_call=METADATA.set, lasting=checks)
 
 
+def longest_call_s(config: Config) -> float:
+    """Return how long a call may last that begins as its connection is asked to go."""
+    return max(config.limits.max_stream_s, config.limits.max_deadline_s)
+
+
 def _options(config: Config) -> list[tuple[str, int]]:
     return server_options(
         Bounds(
@@ -195,7 +200,6 @@ def _options(config: Config) -> list[tuple[str, int]]:
             max_metadata_bytes=config.server.max_metadata_bytes,
             max_idle_s=config.server.max_connection_idle_s,
             max_age_s=config.server.max_connection_age_s,
-            # So long may a call last that begins as its connection is asked to go.
-            max_age_grace_s=config.limits.max_stream_s,
+            max_age_grace_s=longest_call_s(config),
         )
     )

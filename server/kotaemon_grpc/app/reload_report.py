@@ -40,31 +40,33 @@ class ReloadReport:
         self._counts = {kind: metrics.on_reload(kind) for kind in _KINDS}
         self.watched: list[WatchedFiles[Any]] = []
         self._log = log
-        self._problems: dict[str, str] = {}
-        self._just_told = ""
+        self._problems: dict[tuple[object, ...], str] = {}
+        self._just_told: tuple[object, ...] = ()
 
-    def attempted(self, kind: str, name: str, problem: str) -> None:
+    def attempted(self, kind: str, name: str, problem: str, paths: Sequence[Path] = ()) -> None:
         """Tell of an attempt.
 
         Args:
             kind: one of `names.RELOAD_…`.
             name: of what was read.
             problem: why it was not taken; empty if it was.
+            paths: all files that were read; others may have the same name.
         """
         self._counts[kind](not problem)
-        before = self._problems.get(name, "")
-        self._problems[name] = problem
-        self._just_told = ""
+        read = (kind, name, *paths)
+        before = self._problems.get(read, "")
+        self._problems[read] = problem
+        self._just_told = ()
         if problem and problem != before:
             found = {names.KEY_WHAT: kind, names.KEY_NAME: name, names.KEY_REASON: problem}
             self._log.warning(names.EVENT_RELOAD_FAILED, **found)
         elif before and not problem:
-            self.changed(kind, name)
-            self._just_told = name
+            self.changed(kind, name, paths)
+            self._just_told = read
 
-    def changed(self, kind: str, name: str) -> None:
+    def changed(self, kind: str, name: str, paths: Sequence[Path] = ()) -> None:
         """Tell of a new value, after the attempt that brought it."""
-        if name != self._just_told:
+        if (kind, name, *paths) != self._just_told:
             found = {names.KEY_WHAT: kind, names.KEY_NAME: name}
             self._log.info(names.EVENT_RELOADED, **found)
 
@@ -89,11 +91,11 @@ class ReloadReport:
         name = str(paths[0])
 
         def attempted(succeeded: bool) -> None:  # noqa: FBT001 - a callback
-            self.attempted(kind, name, "" if succeeded else watched.problem)
+            self.attempted(kind, name, "" if succeeded else watched.problem, paths)
 
         def changed() -> None:
             on_change(watched.value)
-            self.changed(kind, name)
+            self.changed(kind, name, paths)
 
         watched = WatchedFiles(paths, load, on_reload=attempted, on_change=changed)
         self.watched.append(watched)

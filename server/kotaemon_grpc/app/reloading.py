@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kotaemon_grpc.app.access import certificate_rules, policy_of
 from kotaemon_grpc.app.backend import resize
+from kotaemon_grpc.app.front import longest_call_s
 from kotaemon_grpc.telemetry import names
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ def settings_of(started: Config, wanted: Config) -> Settings:
                 need_restart.append(path)
         sections[section] = old.model_copy(update=taken)
     config = started.model_copy(update=sections)
+    if longest_call_s(config) > longest_call_s(started):
+        # Connections that have reached their age would end such a call.
+        need_restart.append("server.max_connection_age_s")
     return Settings(config, policy_of(config), certificate_rules(config), tuple(need_restart))
 
 

@@ -61,7 +61,6 @@ class _Parts:
     readiness: Readiness
     listening: Sequence[Listening]
     probed: Mapping[str, str]
-    signals: StopSignals
     running: Running
     drain: Drain
     log: FilteringBoundLogger
@@ -75,7 +74,7 @@ async def serve(
     layers: Layers | None = None,
     make_engine: Callable[[Retriever], AnswerEngine] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
+    """Serve until a signal asks to stop, then drain.
 
     Args:
         config: the settings.
@@ -103,11 +102,14 @@ async def serve(
             layers=layers,
             make_engine=make_engine,
         )
+        # Until now a signal has ended the process at once. From now to the end of all that is
+        # opened, the store too, it does so when it is the second.
+        signals = await telemetry.enter_async_context(StopSignals())
         drain = parts.drain
         try:
             await done_before(
                 _live(parts, opened),
-                drain.until_known(parts.signals, config.server.shutdown_delay_s),
+                drain.until_known(signals, config.server.shutdown_delay_s),
             )
         except OperatorError as error:
             log.exception(names.EVENT_FAILED)
@@ -143,7 +145,6 @@ async def _put_together(
     facts.backend = backend = await open_backend(
         config, opened, metrics, log, leaving=leaving, make_engine=make_engine
     )
-    signals = await opened.enter_async_context(StopSignals())
     readiness = Readiness(backend.store)
     health, probed = await open_to_probes(
         config, opened, facts, metrics=metrics, readiness=readiness, report=report
@@ -172,7 +173,6 @@ async def _put_together(
         readiness=readiness,
         listening=listening,
         probed=probed,
-        signals=signals,
         running=running,
         drain=drain,
         log=log,

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from kotaemon_grpc.auth.files import read
 from kotaemon_grpc.auth.reload import SourceError
 from kotaemon_grpc.core.errors import OperatorError
 
@@ -81,11 +82,12 @@ def get(url: str, timeout_s: float, ca: Path | None) -> bytes:
 
     Raises:
         OSError: the web server cannot be reached, or is not who it should be.
-        SourceError: it answers with anything but 200, too much, or too slowly.
+        SourceError: it answers with anything but 200, too much, or too slowly; or the
+            CAs cannot be used.
     """
     parts = urlsplit(url)
     # Made for each fetch: the CAs may have been renewed.
-    tls = ssl.create_default_context(cafile=ca) if parts.scheme == "https" else None
+    tls = _trusting(ca) if parts.scheme == "https" else None
     host = parts.hostname or ""
     connection = (
         http.client.HTTPConnection(host, parts.port)
@@ -104,6 +106,19 @@ def get(url: str, timeout_s: float, ca: Path | None) -> bytes:
             return _body(connection, parts)
     except http.client.HTTPException as error:
         raise SourceError(f"it does not speak HTTP: {type(error).__name__}") from None
+
+
+def _trusting(ca: Path | None) -> ssl.SSLContext:
+    if ca is None:
+        return ssl.create_default_context()
+    try:
+        # Between the certificates there may be words, in any language.
+        pem = read(ca).decode("ascii", "ignore")
+    except SourceError as error:
+        raise SourceError(f"its CA file cannot be used: {error}") from None
+    if not pem:  # which would mean the CAs of the system
+        raise SourceError("its CA file cannot be used: it is empty")
+    return ssl.create_default_context(cadata=pem)
 
 
 def _connected(found: Sequence[Any], deadline_s: float) -> socket.socket:

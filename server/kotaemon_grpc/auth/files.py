@@ -1,19 +1,55 @@
-"""Files that others read while they are written: whole at any time, and by one writer."""
+"""Files that others read while they are written: whole at any time, and by one writer.
+
+And files that others write: read without trust in what they are.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import secrets
+import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from kotaemon_grpc.auth.reload import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+MAX_BYTES = 1024 * 1024
+"""The most that a file of certificates, keys or settings has: far more than any needs."""
+
 _PRIVATE_FILE = 0o600
 _PRIVATE_DIRECTORY = 0o700
+
+
+def read(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """Read a file that may be anything, or turn into it: a pipe would hold up its reader for ever.
+
+    Args:
+        path: the file, or a link to it.
+        max_bytes: a larger file is refused, and not read.
+
+    Raises:
+        OSError: it is missing or cannot be read.
+        SourceError: it is no regular file, or too large.
+    """
+    # Without O_NONBLOCK, to open a pipe is to wait for one who writes to it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise SourceError("it is not a regular file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            # It may grow while it is read.
+            content = b"" if found.st_size > max_bytes else file.read(max_bytes + 1)
+    finally:
+        os.close(descriptor)
+    if max(found.st_size, len(content)) > max_bytes:
+        raise SourceError(f"it is larger than {max_bytes} bytes")
+    return content
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from kotaemon_grpc.auth.files import locked, replace
+from kotaemon_grpc.auth.files import locked, read, replace
 from kotaemon_grpc.auth.reload import SourceError
 from kotaemon_grpc.core.errors import OperatorError
 from kotaemon_grpc.core.model import DEFAULT_TENANT, RESOURCE_ID
@@ -178,7 +178,7 @@ class KeyFile:
 
     def _by_id(self) -> dict[str, ApiKey]:
         try:
-            return parse_keys(self.path.read_bytes())
+            return parse_keys(read(self.path, MAX_FILE_BYTES))
         except OSError as error:
             raise OperatorError(
                 f"{self.path} cannot be read: {os.strerror(error.errno or 0).lower()}; "

@@ -22,6 +22,9 @@ C_co = TypeVar("C_co", covariant=True)
 EARLY_S = 10.0
 """The least time between an attempt to read and one that is asked for out of turn."""
 
+READ_LIMIT_S = 30.0
+"""How long a source may take. A network file system that hangs takes for ever."""
+
 _FIRST_RETRY_S = 1.0
 _MAX_DOUBLINGS = 16  # beyond any interval; the number of failures has no bound
 
@@ -67,6 +70,8 @@ class Reloaded(Generic[C, T]):
         on_change: told after the value was replaced, and after `on_reload`.
         patience: how many failures in a row are not told of: several files that are
             replaced one after the other do not fit together for a moment.
+        limit_s: how many seconds an attempt may take. One that takes longer has failed,
+            and is waited for at the next: no second thread is put at risk.
         sleep: waits for so many seconds.
         clock: seconds that never go back.
     """
@@ -80,6 +85,7 @@ class Reloaded(Generic[C, T]):
         on_reload: Callable[[bool], object],
         on_change: Callable[[], object],
         patience: int = 0,
+        limit_s: float = READ_LIMIT_S,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -90,6 +96,8 @@ class Reloaded(Generic[C, T]):
         self._on_reload = on_reload
         self._on_change = on_change
         self._patience = patience
+        self._limit_s = limit_s
+        self._reading: asyncio.Task[tuple[C, T] | None] | None = None
         self._sleep = sleep
         self._clock = clock
         self._content: C | None = None  # of the value
@@ -148,7 +156,7 @@ class Reloaded(Generic[C, T]):
         self._attempted_s = self._clock()
         ok, found = False, None
         try:
-            found = await asyncio.to_thread(self._read)
+            found = await self._read_in_time()
         except Exception as error:  # noqa: BLE001 - whatever is wrong, what was good is kept
             self._failures += 1
             if self._failures <= self._patience:
@@ -164,6 +172,19 @@ class Reloaded(Generic[C, T]):
         self._on_reload(ok)
         if changed:
             self._on_change()
+
+    async def _read_in_time(self) -> tuple[C, T] | None:
+        reading = self._reading or asyncio.ensure_future(asyncio.to_thread(self._read))
+        self._reading = reading
+        try:
+            await asyncio.wait((reading,), timeout=self._limit_s)
+        except asyncio.CancelledError:
+            reading.cancel()
+            raise
+        if not reading.done():
+            raise TimeoutError
+        self._reading = None
+        return reading.result()
 
     def _read(self) -> tuple[C, T] | None:
         content = self._source.read()

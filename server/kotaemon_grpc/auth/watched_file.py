@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from kotaemon_grpc.auth.reload import SourceError
+from kotaemon_grpc.auth.files import read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,19 +50,15 @@ class WatchedFile:
 
         Raises:
             OSError: it is missing or cannot be read; tried again the next time.
-            SourceError: it is too large.
+            SourceError: it is no regular file, or too large.
         """
         try:
             # Looked at before it is read: what is written meanwhile is a change the next time.
             stamp = stamp_of(self._path)
             if stamp == self._seen:
                 return None
-            with self._path.open("rb") as file:
-                content = file.read(self._max_bytes + 1)
+            self._seen = stamp
+            return read(self._path, self._max_bytes)
         except OSError:
             self._seen = None
             raise
-        self._seen = stamp
-        if len(content) > self._max_bytes:
-            raise SourceError(f"it is larger than {self._max_bytes} bytes")
-        return content

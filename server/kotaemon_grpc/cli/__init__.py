@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 
@@ -14,7 +15,8 @@ from kotaemon_grpc.telemetry.grpc_core import quiet_grpc_core
 FAILED = 1
 """The exit status of any failure but wrong usage, which is click's 2."""
 
-_INTERRUPTED = 130  # what shells report for SIGINT: 128 + 2
+_EXIT_STATUS_BASE = 128  # POSIX shells report 128 + n for a process that signal n ended
+_INTERRUPTED = _EXIT_STATUS_BASE + signal.SIGINT
 
 _VERBS = {
     "ask": "ask",
@@ -54,8 +56,20 @@ def _command() -> None:
     """
 
 
+def _end_at_signals() -> None:
+    """Let signals end the process at once, until the server listens to them itself.
+
+    As the first process of a container it would pass over them, and a start may take long.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves SIGHUP
+            signal.signal(number, lambda came, _frame: os._exit(_EXIT_STATUS_BASE + came))
+
+
 def main() -> None:
     """Run the command line and end the process with its exit status."""
+    if sys.argv[1:2] == ["serve"]:
+        _end_at_signals()
     quiet_grpc_core(os.environ)
     try:
         status = _command.main(standalone_mode=False, prog_name="kotaemon-grpc")

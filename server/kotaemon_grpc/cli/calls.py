@@ -15,6 +15,7 @@ from kotaemon_grpc.client import (
     TokenFile,
     UnavailableError,
 )
+from kotaemon_grpc.client.errors import LOST_REASON
 from kotaemon_grpc.core.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ def _advice(error: CallError, config: Config) -> str:
             "the server's certificate is of another CA: give that CA with --certs or --ca, "
             "and restart the server if its certificates were made anew"
         )
+    if "wrong_version_number" in message:
+        return "the server does not use TLS: start it with TLS, or call it with --insecure"
+    if error.message == LOST_REASON:
+        return "try again; the server's log says whether it refused the call"
     if "refused" in message:
         return (
             f'no server listens at {config.client.target}: start one with "kotaemon-grpc serve", '

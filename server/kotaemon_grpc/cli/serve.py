@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import uvloop
@@ -13,6 +13,10 @@ from kotaemon_grpc.app import serve as run
 from kotaemon_grpc.cli.settings import config_options, layers_of, load_layers
 from kotaemon_grpc.telemetry.log_stream import LogStream
 from kotaemon_grpc.telemetry.logs import configure
+from kotaemon_grpc.transport.shutdown import exit_within
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 _FLAGS = {
     "listen": "server.listen",
@@ -26,6 +30,22 @@ _FLAGS = {
     "log_level": "log.level",
     "log_format": "log.format",
 }
+
+
+_LEAVE_S = 5.0
+
+
+async def _left_in_time(served: Coroutine[object, object, None]) -> None:
+    """Serve, and see to it that no thread that hangs holds up the end of the process.
+
+    The loop waits for all threads at its end, and then Python does.
+    """
+    status = 1
+    try:
+        await served
+        status = 0
+    finally:
+        exit_within(_LEAVE_S, status)
 
 
 @click.command(short_help="Start the server in the foreground.")
@@ -74,4 +94,5 @@ def serve(**options: Any) -> None:
     descriptor = sys.stdout.fileno() if sys.stdout else os.open(os.devnull, os.O_WRONLY)
     with LogStream(descriptor) as stream:
         log = configure(config.log.level, config.log.format, stream)
-        uvloop.run(run(config, log, dropped_lines=lambda: stream.dropped, layers=layers))
+        served = run(config, log, dropped_lines=lambda: stream.dropped, layers=layers)
+        uvloop.run(_left_in_time(served))

@@ -90,13 +90,15 @@ class Attempts:
             )
         except CallError as error:
             # Calls that run at once are refused together, but what is shown by then may be new.
-            if self._credentials and is_expired(error) and shown != self._refused:
+            if self._credentials is None:
+                raise
+            if is_expired(error) and shown != self._refused:
                 self._refused = shown
                 self._credentials.expired()
             raise
 
     async def _shown(self, timeout_s: float) -> Headers:
-        if not self._credentials:
+        if self._credentials is None:
             return ()
         try:
             async with asyncio.timeout(timeout_s) as bound:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import asyncio
 import time
 import uuid
 from contextlib import aclosing, contextmanager
@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from google.protobuf.message import Message
 
-from kotaemon_grpc.client.errors import ClientError, ConfigurationError
+from kotaemon_grpc.client.errors import CallError, ClientError, ConfigurationError
 from kotaemon_grpc.client.events import Event, until_terminal
 from kotaemon_grpc.client.hooks import Call
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Iterator,
+        Sequence,
+    )
 
     from kotaemon_grpc.client.attempts import Attempts, Method
     from kotaemon_grpc.client.hooks import AllHooks
@@ -25,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R", bound=Message)
 E = TypeVar("E", bound=Event)
+
+MAX_TIMEOUT_S = 86_400
 
 
 class _Named(Protocol):
@@ -66,6 +75,7 @@ class Calls:
         self._timeout_s = timeout_s
         self._clock = clock
         self._is_closed = False
+        self._loop = running_loop()
 
     async def unary(self, method: Method[R], request: Message, timeout_s: float | None = None) -> R:
         """Send one message and get one.
@@ -154,9 +164,20 @@ class Calls:
         """
         return self._timeout_s if given_s is None else checked_timeout_s(given_s)
 
+    async def replace_targets(self, targets: Sequence[str]) -> None:
+        """Send further calls elsewhere.
+
+        Raises:
+            ClientError: the client is closed, or belongs to another event loop.
+        """
+        self._refuse_closed()
+        await self._transport.replace_targets(targets)
+
     async def close(self) -> None:
         """Give up the calls in flight; none is repeated any more."""
+        self._check_loop()
         self._is_closed = True
+        self._retries.close()
         await self._transport.close()
 
     async def _repeated(
@@ -173,13 +194,17 @@ class Calls:
             async with self._attempts.begin(call, method, number, left_s) as spec:
                 return await make(spec)
 
-        return await self._retries.run(
-            attempt,
-            deadline=deadline,
-            on_retry=lambda number, error, wait_s: self._hooks.on_retry(
-                call, number, error, wait_s
-            ),
-        )
+        try:
+            return await self._retries.run(
+                attempt,
+                deadline=deadline,
+                on_retry=lambda number, error, wait_s: self._hooks.on_retry(
+                    call, number, error, wait_s
+                ),
+            )
+        except CallError as error:
+            # The frames of the attempt would hold its gRPC call, and be held by the error.
+            raise error.with_traceback(None)  # noqa: B904 - it is the same one
 
     @contextmanager
     def _watched(self, call: Call) -> Iterator[None]:
@@ -193,7 +218,12 @@ class Calls:
             raise
         self._hooks.on_end(call, None, self._clock() - started)
 
+    def _check_loop(self) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise ClientError("the client belongs to another event loop; make one for each")
+
     def _refuse_closed(self) -> None:
+        self._check_loop()
         if self._is_closed:
             raise ClientError("the client is closed")
 
@@ -218,6 +248,23 @@ def checked_timeout_s(timeout_s: float) -> float:
     Raises:
         ConfigurationError: it cannot; none at all cannot either.
     """
-    if not isinstance(timeout_s, int | float) or not 0 < timeout_s < math.inf:
-        raise ConfigurationError(f"timeout_s must be above 0 and finite, not {timeout_s}")
+    is_number = isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool)
+    if not is_number or not 0 < timeout_s <= MAX_TIMEOUT_S:
+        raise ConfigurationError(
+            f"timeout_s must be above 0 and at most {MAX_TIMEOUT_S}, not {timeout_s!r}"
+        )
     return timeout_s
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop that a client is made on.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "there is no event loop; make the client inside an asynchronous function"
+        ) from None

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 from google.protobuf.message import Message
-from google.rpc import status_pb2
 
+from kotaemon_grpc.client.calls import running_loop
 from kotaemon_grpc.client.errors import (
     CallError,
     ConfigurationError,
     UnavailableError,
     error_from_rpc,
-    error_from_status,
 )
-from kotaemon_grpc.client.links import Pool
+from kotaemon_grpc.client.links import Pool, failed
 from kotaemon_grpc.client.sending import Sending, closed
 from kotaemon_grpc.client.targets import is_local, targets_of
 from kotaemon_grpc.client.tls import TlsWatch
@@ -27,7 +26,7 @@ from kotaemon_grpc.client.tls import TlsWatch
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
-    from kotaemon_grpc.client.links import Dial, Link
+    from kotaemon_grpc.client.links import Dial
     from kotaemon_grpc.client.tls import TlsFiles
     from kotaemon_grpc.client.transport import CallSpec
 
@@ -79,6 +78,7 @@ class GrpcTransport:
             of the ones in the targets.
         carries_secrets: whether calls carry credentials: then plaintext is only for
             servers on this machine.
+        begin_timeout_s: how long a dialogue, which has no deadline, may take to begin.
         on_reload: told `"tls"`, and what is wrong with the new files or empty.
         clock: seconds that never go back.
 
@@ -93,6 +93,7 @@ class GrpcTransport:
         tls: TlsFiles | None,
         server_name: str = "",
         carries_secrets: bool = False,
+        begin_timeout_s: float = 60.0,
         on_reload: Callable[[str, str], object] = _nobody,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -101,35 +102,33 @@ class GrpcTransport:
         self._options = list(_OPTIONS)
         if server_name:
             self._options.append(("grpc.default_authority", server_name))
+        self._begin_timeout_s = begin_timeout_s
         checked = self._checked(targets)
-        self._tls = TlsWatch(tls, clock) if tls else None
-        credentials = self._tls.material.credentials() if self._tls else None
+        self._tls = None if tls is None else TlsWatch(tls, clock)
+        credentials = None if self._tls is None else self._tls.material.credentials()
+        running_loop()
         self._pool = Pool(checked, self._dial(credentials), clock)
         self._reloading: asyncio.Task[None] | None = None
         self._is_closed = False
 
     async def unary(self, call: CallSpec[R], request: Message) -> R:
         """Send one message and get one. `Transport` says what all methods do."""
-        link, timeout_s = await self._link(call)
-        with link.carrying() as channel:
+        async with self._carried(call) as (channel, timeout_s, _):
             method = channel.unary_unary(call.method, _to_bytes, call.response_type.FromString)
             rpc = method(request, timeout=timeout_s, metadata=call.metadata)
             return await _outcome(rpc, rpc)
 
     async def client_stream(self, call: CallSpec[R], requests: AsyncIterator[Message]) -> R:
         """Send messages and get one."""
-        async with closed(requests):
-            link, timeout_s = await self._link(call)
-            with link.carrying() as channel:
-                method = channel.stream_unary(call.method, _to_bytes, call.response_type.FromString)
-                rpc = method(timeout=timeout_s, metadata=call.metadata)
-                async with Sending(rpc, requests):
-                    return await _outcome(rpc, rpc)
+        async with closed(requests), self._carried(call) as (channel, timeout_s, _):
+            method = channel.stream_unary(call.method, _to_bytes, call.response_type.FromString)
+            rpc = method(timeout=timeout_s, metadata=call.metadata)
+            async with Sending(rpc, requests):
+                return await _outcome(rpc, rpc)
 
     async def server_stream(self, call: CallSpec[R], request: Message) -> AsyncGenerator[R, None]:
         """Send one message and get any number."""
-        link, timeout_s = await self._link(call)
-        with link.carrying() as channel:
+        async with self._carried(call) as (channel, timeout_s, _):
             method = channel.unary_stream(call.method, _to_bytes, call.response_type.FromString)
             rpc = method(request, timeout=timeout_s, metadata=call.metadata)
             try:
@@ -153,25 +152,32 @@ class GrpcTransport:
         Nobody repeats a dialogue. A server that went away while it was chosen is
         therefore passed over here: nothing was sent to it.
         """
-        for chances in range(_CHANCES, 0, -1):
-            link, timeout_s = await self._link(call)
-            was_ready = link.is_ready
-            with link.carrying() as channel:
-                method = channel.stream_stream(
-                    call.method, _to_bytes, call.response_type.FromString
-                )
-                rpc = method(timeout=timeout_s, metadata=call.metadata)
-                try:
-                    try:
-                        await _outcome(rpc, rpc.wait_for_connection())
-                    except UnavailableError:
-                        if was_ready and chances > 1:
-                            continue
-                        raise
-                    yield rpc
-                    return
-                finally:
-                    rpc.cancel()
+        try:
+            async with asyncio.timeout(self._begin_timeout_s) as bound:
+                for chances in range(_CHANCES, 0, -1):
+                    async with self._carried(call) as (channel, timeout_s, was_ready):
+                        method = channel.stream_stream(
+                            call.method, _to_bytes, call.response_type.FromString
+                        )
+                        rpc = method(timeout=timeout_s, metadata=call.metadata)
+                        try:
+                            try:
+                                await _outcome(rpc, rpc.wait_for_connection())
+                            except UnavailableError:
+                                if was_ready and chances > 1:
+                                    continue
+                                raise
+                            bound.reschedule(None)
+                            yield rpc
+                            return
+                        finally:
+                            rpc.cancel()
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise failed(
+                grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the dialogue began"
+            ) from None
 
     async def replace_targets(self, targets: str | Sequence[str]) -> None:
         """Send further calls elsewhere, once a new target is connected.
@@ -183,9 +189,10 @@ class GrpcTransport:
             UnavailableError: none of the new targets can be reached, while an earlier
                 one can. In either case the earlier ones stay in use.
         """
+        self._refuse_closed()
         checked = self._checked(targets)
         if not await self._pool.move(checked):
-            raise _error(
+            raise failed(
                 grpc.StatusCode.UNAVAILABLE,
                 f"none of the new targets can be reached: {', '.join(checked)}",
             )
@@ -198,20 +205,29 @@ class GrpcTransport:
             await asyncio.wait((self._reloading,))
         await self._pool.close()
 
-    async def _link(self, call: CallSpec[R]) -> tuple[Link, float | None]:
-        """Return who takes a call, and what is then left of its time in seconds."""
-        if self._is_closed:
-            raise _error(grpc.StatusCode.CANCELLED, "the client is closed")
+    @asynccontextmanager
+    async def _carried(
+        self, call: CallSpec[R]
+    ) -> AsyncIterator[tuple[grpc.aio.Channel, float | None, bool]]:
+        """Give what carries a call, the seconds then left, and whether it seemed ready."""
+        self._refuse_closed()
         self._look()
         loop = asyncio.get_running_loop()
-        begin_s = loop.time()
+        end_s = None if call.timeout_s is None else loop.time() + call.timeout_s
+
+        def left_s() -> float | None:
+            return None if end_s is None else max(0.0, end_s - loop.time())
+
         if self._reloading and not self._reloading.done() and not self._pool.is_ready:
-            await asyncio.wait((self._reloading,), timeout=call.timeout_s)
-        if call.timeout_s is None:
-            return await self._pool.link(None), None
-        end_s = begin_s + call.timeout_s
-        link = await self._pool.link(max(0.0, end_s - loop.time()))
-        return link, max(0.0, end_s - loop.time())
+            await asyncio.wait((self._reloading,), timeout=left_s())
+        link = await self._pool.link(left_s())
+        was_ready = link.is_ready
+        async with link.carrying(left_s()) as channel:
+            yield channel, left_s(), was_ready
+
+    def _refuse_closed(self) -> None:
+        if self._is_closed:
+            raise failed(grpc.StatusCode.CANCELLED, "the client is closed")
 
     def _look(self) -> None:
         if self._tls and (self._reloading is None or self._reloading.done()) and self._tls.is_due():
@@ -268,10 +284,6 @@ async def _cancelled(rpc: grpc.aio.Call) -> CallError:
             grpc.StatusCode.CANCELLED, grpc.aio.Metadata(), trailers, await rpc.details()
         )
     )
-
-
-def _error(code: grpc.StatusCode, message: str) -> CallError:
-    return error_from_status(status_pb2.Status(code=code.value[0], message=message))
 
 
 def _to_bytes(message: Message) -> bytes:

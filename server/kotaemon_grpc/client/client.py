@@ -8,17 +8,20 @@ from kotaemon_grpc.client.attempts import Attempts
 from kotaemon_grpc.client.calls import Calls, checked_timeout_s
 from kotaemon_grpc.client.channels import GrpcTransport
 from kotaemon_grpc.client.conversations import Conversations
+from kotaemon_grpc.client.credentials import checked_credentials
 from kotaemon_grpc.client.documents import Documents
+from kotaemon_grpc.client.errors import ConfigurationError
 from kotaemon_grpc.client.hooks import AllHooks
 from kotaemon_grpc.client.questions import Questions
 from kotaemon_grpc.client.retry import Retries, RetryPolicy
+from kotaemon_grpc.client.tls import TlsFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from types import UnionType
 
     from kotaemon_grpc.client.credentials import Credentials
     from kotaemon_grpc.client.hooks import Hooks
-    from kotaemon_grpc.client.tls import TlsFiles
     from kotaemon_grpc.client.transport import Transport
 
 DEFAULT_TARGET = "127.0.0.1:50051"
@@ -37,7 +40,8 @@ class AgentClient(Questions, Conversations, Documents):
             plaintext.
         credentials: what is shown with each call on top of a certificate.
         timeout_s: the deadline of each call that is not a dialogue and does not say its
-            own, all attempts together, above 0; `import_document` has more.
+            own, all attempts together, above 0 and at most a day; `import_document` has
+            more. Of a dialogue, how long it may take to begin.
         retry: how often calls are repeated.
         hooks: are told what becomes of calls.
         transport: makes the calls in place of gRPC, as `testing.FakeTransport` does;
@@ -46,7 +50,8 @@ class AgentClient(Questions, Conversations, Documents):
             the one in the target.
 
     Raises:
-        ConfigurationError: a file cannot be read, or a value cannot work.
+        ConfigurationError: a file cannot be read, a value cannot work, or there is no
+            running event loop.
     """
 
     def __init__(
@@ -63,18 +68,28 @@ class AgentClient(Questions, Conversations, Documents):
     ) -> None:
         """Check what is given; it connects with the first call."""
         timeout_s = checked_timeout_s(timeout_s)
+        credentials = checked_credentials(credentials)
+        retry = RetryPolicy() if retry is None else retry
+        _check(tls, TlsFiles | None, "tls must be None or TlsFiles(...)")
+        _check(retry, RetryPolicy, "retry must be None or RetryPolicy(...)")
+        _check(server_name, str, "server_name must be text")
         all_hooks = AllHooks(hooks)
-        self._transport = transport or GrpcTransport(
-            target,
-            tls=tls,
-            server_name=server_name,
-            carries_secrets=credentials is not None,
-            on_reload=all_hooks.on_reload,
+        self._transport = (
+            transport
+            if transport is not None
+            else GrpcTransport(
+                target,
+                tls=tls,
+                server_name=server_name,
+                carries_secrets=credentials is not None,
+                begin_timeout_s=timeout_s,
+                on_reload=all_hooks.on_reload,
+            )
         )
         self._calls = Calls(
             self._transport,
             attempts=Attempts(credentials, all_hooks),
-            retries=Retries(retry or RetryPolicy()),
+            retries=Retries(retry),
             hooks=all_hooks,
             timeout_s=timeout_s,
         )
@@ -93,11 +108,17 @@ class AgentClient(Questions, Conversations, Documents):
 
         Raises:
             ConfigurationError: a target cannot work.
+            ClientError: the client is closed.
             UnavailableError: none of them can be reached, while an earlier one can. In
                 either case the earlier ones stay in use.
         """
-        await self._transport.replace_targets([target] if isinstance(target, str) else target)
+        await self._calls.replace_targets([target] if isinstance(target, str) else target)
 
     async def close(self) -> None:
         """Give up the calls in flight; further ones are refused."""
         await self._calls.close()
+
+
+def _check(given: object, kind: type | UnionType, problem: str) -> None:
+    if not isinstance(given, kind):
+        raise ConfigurationError(f"{problem}, not {type(given).__name__}")

@@ -31,10 +31,19 @@ class Content:
 
     Args:
         file: what is read; it is left open.
+
+    Raises:
+        TypeError: it is no binary file.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         """Read nothing yet."""
+        # All kinds of text files have an encoding, those of `tempfile` and `codecs` too.
+        if not hasattr(file, "seek") or hasattr(file, "encoding"):
+            raise TypeError(
+                f"content must be a binary file, not {type(file).__name__}; "
+                'open the file in binary mode, as in open(path, "rb")'
+            )
         self._file = file
         self._lock = threading.Lock()
 

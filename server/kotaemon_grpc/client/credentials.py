@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from kotaemon_grpc.client.errors import ConfigurationError, CredentialsError
+from kotaemon_grpc.client.tls import path_of
 from kotaemon_grpc.wire import headers
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class TokenFile:
         ConfigurationError: it cannot be read, or holds no token.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         self._secret = SecretFile(path, "token")
 
     def __repr__(self) -> str:
@@ -110,7 +111,7 @@ class ApiKeyFile:
         ConfigurationError: it cannot be read, or holds no key.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         self._secret = SecretFile(path, "API key")
 
     def __repr__(self) -> str:
@@ -136,8 +137,8 @@ class SecretFile:
         ConfigurationError: it cannot be read, or holds no such thing.
     """
 
-    def __init__(self, path: Path, noun: str) -> None:
-        self.path = path
+    def __init__(self, path: str | Path, noun: str) -> None:
+        self.path = path_of(path, f"the file of the {noun}")
         self._noun = noun
         self._value = ""
         self._seen: object = None
@@ -189,6 +190,20 @@ def bearer(token: str) -> tuple[str, str]:
 def is_showable(secret: object) -> bool:
     """Tell whether a header can carry it: visible ASCII characters, and any at all."""
     return isinstance(secret, str) and _SHOWABLE.fullmatch(secret) is not None
+
+
+def checked_credentials(given: object) -> Credentials | None:
+    """Return what can be credentials.
+
+    Raises:
+        ConfigurationError: it cannot; only None stands for none.
+    """
+    if given is None:
+        return None
+    methods = (getattr(given, name, None) for name in ("metadata", "expired"))
+    if isinstance(given, type) or not all(callable(method) for method in methods):
+        raise ConfigurationError("credentials must be None or an object such as StaticToken(...)")
+    return cast("Credentials", given)
 
 
 def _check(secret: str, noun: str) -> None:

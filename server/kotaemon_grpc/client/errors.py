@@ -59,7 +59,9 @@ class CallError(ClientError):
         message: for people.
         reason: for programs: one of `wire.reasons.Reason`, empty if the server did
             not say.
-        request_id: what to name to the server's operator; empty if it did not say.
+        request_id: the server's name of the call: what to name to its operator, who
+            finds it in the log; empty if the server did not say. It is not the
+            `request_id` by which a request is repeated.
         field_violations: which fields of the request are not valid.
         retry_after_s: when another attempt makes sense, in seconds from now; None if
             the server did not say.
@@ -140,6 +142,14 @@ class DeadlineError(CallError):
     """The deadline passed before the call ended."""
 
 
+LOST_REASON = (
+    "the call ended while a request was being sent, and what the server said of it was lost"
+)
+"""The message in place of gRPC's own, which says only that core failed."""
+
+# What grpc.aio says when the call has ended before a message of it is sent (grpcio 1.85.1).
+_LOST = (grpc.StatusCode.INTERNAL, "Internal error from Core")
+_INT32 = range(-(2**31), 2**31)
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _CLASSES = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgumentError,
@@ -157,6 +167,8 @@ _CLASSES = {
 def error_from_rpc(error: grpc.aio.AioRpcError) -> CallError:
     """Make of what gRPC raises an error that says what the server said."""
     status = status_pb2.Status(code=error.code().value[0], message=error.details() or "")
+    if (error.code(), status.message) == _LOST:
+        status = status_pb2.Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message=LOST_REASON)
     pushback_ms = None
     for key, value in error.trailing_metadata() or ():
         if key == STATUS_DETAILS and isinstance(value, bytes):
@@ -179,8 +191,9 @@ def _code_of(status: status_pb2.Status) -> grpc.StatusCode:
 
 
 def _milliseconds(value: str | bytes) -> int:
-    """Read a pushback; what is no number forbids to repeat the call (gRFC A6)."""
+    """Read a pushback; what is no number of 32 bits forbids to repeat the call (gRFC A6)."""
     try:
-        return int(value)
+        milliseconds = int(value)
     except ValueError:
         return -1
+    return milliseconds if milliseconds in _INT32 else -1

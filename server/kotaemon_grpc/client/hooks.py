@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kotaemon_grpc.client.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -82,8 +84,17 @@ class AllHooks(Hooks):
     """Tells all of them, whatever one of them raises."""
 
     def __init__(self, hooks: Iterable[Hooks]) -> None:
-        """Take what is told, in this order."""
-        self._hooks = tuple(hooks)
+        """Take what is told, in this order.
+
+        Raises:
+            ConfigurationError: it is something else.
+        """
+        try:
+            self._hooks = tuple(hooks)
+        except TypeError:
+            raise ConfigurationError("hooks must be a list of Hooks") from None
+        if not all(isinstance(each, Hooks) for each in self._hooks):
+            raise ConfigurationError("each of the hooks must be an instance of Hooks")
 
     def on_start(self, call: Call) -> None:
         """See `Hooks`."""

@@ -5,17 +5,30 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
+from google.rpc import status_pb2
+
+from kotaemon_grpc.client.errors import error_from_status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from kotaemon_grpc.client.errors import CallError
 
 Dial: TypeAlias = "Callable[[str], grpc.aio.Channel]"
 """Opens a channel to a target."""
 
+MAX_CALLS = 90
+"""How many calls one link carries at once, dialogues and streams too; others wait.
+
+A server takes 100 streams on a connection, the watch of its health among them, and
+refuses what is more.
+"""
+
+_TOO_LATE = grpc.StatusCode.DEADLINE_EXCEEDED
 _SETTLE_LIMIT_S = 10.0  # core gives up connecting sooner; looking up a name may take longer
 _RENEW_INTERVAL_S = 2.0  # between attempts by new connections, while no server takes calls
 _FAILED = grpc.ChannelConnectivity.TRANSIENT_FAILURE
@@ -23,7 +36,7 @@ _READY = grpc.ChannelConnectivity.READY
 
 
 class Link:
-    """A channel to one target, and how many calls it carries."""
+    """A channel to one target, and the calls that it carries or that wait for a place."""
 
     def __init__(self, target: str, channel: grpc.aio.Channel) -> None:
         self.target = target
@@ -31,6 +44,7 @@ class Link:
         self.idle = asyncio.Event()
         self.idle.set()
         self._calls = 0
+        self._places = asyncio.Semaphore(MAX_CALLS)
         self._is_closed = False
 
     @property
@@ -38,17 +52,41 @@ class Link:
         """Whether a server behind it is connected and says that it serves; else it connects."""
         return not self._is_closed and self.channel.get_state(try_to_connect=True) is _READY
 
-    @contextmanager
-    def carrying(self) -> Iterator[grpc.aio.Channel]:
-        """Keep the channel for the time of a call."""
+    @property
+    def is_full(self) -> bool:
+        """Whether a further call would wait for a place."""
+        return self._places.locked()
+
+    @asynccontextmanager
+    async def carrying(self, timeout_s: float | None) -> AsyncIterator[grpc.aio.Channel]:
+        """Keep the channel for the time of a call, once there is a place for it.
+
+        Raises:
+            DeadlineError: there was none within these seconds.
+            CallError: CANCELLED, for it was closed.
+        """
         self._calls += 1
         self.idle.clear()
         try:
-            yield self.channel
+            await self._place(timeout_s)
+            try:
+                yield self.channel
+            finally:
+                self._places.release()
         finally:
             self._calls -= 1
             if not self._calls:
                 self.idle.set()
+
+    async def _place(self, timeout_s: float | None) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._places.acquire()
+        except TimeoutError:
+            raise failed(_TOO_LATE, "the deadline passed before there was a place") from None
+        if self._is_closed:
+            self._places.release()
+            raise failed(grpc.StatusCode.CANCELLED, "the client is closed")
 
     async def settled(self) -> None:
         """Wait until it is ready, or has failed to become so."""
@@ -59,8 +97,10 @@ class Link:
             await self.channel.wait_for_state_change(state)
 
     async def close(self) -> None:
-        """Cancel the calls that it carries."""
+        """Cancel the calls that it carries, and those that wait for a place."""
         self._is_closed = True
+        for _ in range(self._calls):
+            self._places.release()
         await self.channel.close()
 
 
@@ -98,13 +138,15 @@ class Pool:
         """Return the link whose turn it is.
 
         It waits while none is ready and one may become so. One that is not ready is
-        returned when all have failed: its call fails, and says why.
+        returned when all have failed: its call fails, and says why. One that is full
+        is passed over while another is not.
         """
         if not (ready := _ready(self._links)):
             if self._recovering is None or self._recovering.done():
                 self._recovering = asyncio.create_task(self._recover())
             await asyncio.wait((self._recovering,), timeout=timeout_s)
             ready = _ready(self._links) or list(self._links)
+        ready = [link for link in ready if not link.is_full] or ready
         return ready[next(self._turn) % len(ready)]
 
     async def move(self, targets: Iterable[str] | None = None, dial: Dial | None = None) -> bool:
@@ -165,6 +207,11 @@ class Pool:
         await link.idle.wait()
         await link.close()
         del self._retiring[link]
+
+
+def failed(code: grpc.StatusCode, message: str) -> CallError:
+    """Make the error of a call that did not get as far as a server."""
+    return error_from_status(status_pb2.Status(code=code.value[0], message=message))
 
 
 def _ready(links: Iterable[Link]) -> list[Link]:

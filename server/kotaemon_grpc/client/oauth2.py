@@ -62,7 +62,8 @@ class OAuth2ClientCredentials:
             raise ConfigurationError("client_id must not be empty")
         if bool(client_secret) == bool(client_secret_file):
             raise ConfigurationError("give either client_secret or client_secret_file")
-        self._url = token_url
+        # A query may hold what others must not see.
+        self._shown_url = token_url.partition("?")[0]
         self._client_id = client_id
         self._secret = client_secret
         self._secret_file = (
@@ -76,7 +77,7 @@ class OAuth2ClientCredentials:
         self._fetching: asyncio.Task[Token] | None = None
 
     def __repr__(self) -> str:
-        return f"OAuth2ClientCredentials({self._url!r}, {self._client_id!r})"
+        return f"OAuth2ClientCredentials({self._shown_url!r}, {self._client_id!r})"
 
     async def metadata(self) -> tuple[tuple[str, str], ...]:
         """Return the header.

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MAX_ATTEMPTS = 100
+_MAX_PUSHBACK_MS = 2**31 - 1  # gRFC A6: what does not fit in 32 bits cannot be read
+# What core says of a stream that the peer refused with RST_STREAM, code 7: it has not
+# been begun there (RFC 9113, section 8.7).
+_REFUSED = "Received RST_STREAM with error code 7"
 _BROKEN = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED}
 
 
@@ -50,11 +54,12 @@ class RetryPolicy:
     budget_ratio: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 1 <= self.attempts <= _MAX_ATTEMPTS:
+        if type(self.attempts) is not int or not 1 <= self.attempts <= _MAX_ATTEMPTS:
             raise ConfigurationError(f"attempts must be 1 to {_MAX_ATTEMPTS}, not {self.attempts}")
         for name in ("initial_backoff_s", "max_backoff_s", "budget_tokens", "budget_ratio"):
             value = getattr(self, name)
-            if not 0 < value < math.inf:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not 0 < value < math.inf:
                 raise ConfigurationError(f"{name} must be above 0 and finite, not {value}")
 
 
@@ -105,6 +110,11 @@ class Retries:
         self._clock = clock
         self._sleep = sleep
         self._draw = draw
+        self._closed = asyncio.Event()
+
+    def close(self) -> None:
+        """End all waits: who waits gets the error of the last attempt."""
+        self._closed.set()
 
     async def run(
         self,
@@ -121,6 +131,7 @@ class Retries:
             on_retry: gets the number, the error, and the wait in seconds.
         """
         is_renewed = False
+        last: CallError | None = None
 
         def is_worth_it(error: BaseException) -> bool:
             nonlocal is_renewed
@@ -129,10 +140,17 @@ class Retries:
             if is_expired(error):
                 is_first, is_renewed = not is_renewed, True
                 return is_first
-            if not _is_transient(error):
-                return False
-            self._budget.failed()
-            return self._budget.is_open and not _is_forbidden(error)
+            return self._allows(error)
+
+        async def pause(seconds: float) -> None:
+            await self._pause(seconds)
+            if self._closed.is_set() and last is not None:
+                raise last
+
+        def note(state: RetryCallState) -> None:
+            nonlocal last
+            last = _error_of(state)
+            on_retry(state.attempt_number, last, state.upcoming_sleep)
 
         def is_over(state: RetryCallState) -> bool:
             ends = self._clock() + state.upcoming_sleep
@@ -142,18 +160,44 @@ class Retries:
             retry=retry_if_exception(is_worth_it),
             wait=self._wait_s,
             stop=is_over,
-            before_sleep=lambda state: on_retry(
-                state.attempt_number, _error_of(state), state.upcoming_sleep
-            ),
-            sleep=self._sleep,
+            before_sleep=note,
+            sleep=pause,
             reraise=True,
         )
-        async for running in retrying:
-            with running:
-                result = await attempt(running.retry_state.attempt_number)
-                self._budget.succeeded()
-                return result
+        running = None
+        try:
+            async for running in retrying:
+                with running:
+                    result = await attempt(running.retry_state.attempt_number)
+                    self._budget.succeeded()
+                    return result
+        finally:
+            # An error that is kept here keeps this frame, and with it itself and its call.
+            last = None
+            if running is not None:
+                running.retry_state.outcome = None
         raise AssertionError("the last attempt returns or raises")
+
+    def _allows(self, error: CallError) -> bool:
+        """Tell whether an attempt that failed may be repeated, and pay for it."""
+        if not _is_transient(error):
+            return False
+        if is_refused(error):
+            return True
+        self._budget.failed()
+        return self._budget.is_open and not _is_forbidden(error)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not beyond `close`."""
+        waits = {
+            asyncio.ensure_future(self._sleep(seconds)),
+            asyncio.ensure_future(self._closed.wait()),
+        }
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def _wait_s(self, state: RetryCallState) -> float:
         error = _error_of(state)
@@ -174,6 +218,11 @@ def is_expired(error: CallError) -> bool:
     )
 
 
+def is_refused(error: CallError) -> bool:
+    """Tell whether the peer had no place for the stream, and so did not begin it."""
+    return error.code is grpc.StatusCode.UNAVAILABLE and _REFUSED in error.message
+
+
 def _is_transient(error: CallError) -> bool:
     """Tell whether an attempt failed in a way that the next one may not.
 
@@ -187,7 +236,8 @@ def _is_transient(error: CallError) -> bool:
 
 
 def _is_forbidden(error: CallError) -> bool:
-    return error.retry_pushback_ms is not None and error.retry_pushback_ms < 0
+    pushback_ms = error.retry_pushback_ms
+    return pushback_ms is not None and not 0 <= pushback_ms <= _MAX_PUSHBACK_MS
 
 
 def _asked_for_s(error: CallError) -> float:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import threading
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
         Mapping,
         Sequence,
     )
-    from concurrent.futures import Future
 
     from kotaemon_grpc.client import values
     from kotaemon_grpc.client.credentials import Credentials
@@ -149,7 +150,8 @@ class SyncAgentClient:
         """Hold a dialogue, as `AgentClient.chat`.
 
         Args:
-            questions: is read on a thread of its own, while earlier ones are answered.
+            questions: is read on further threads, while earlier ones are answered. One
+                that waits there does not keep the program from ending.
             collection: as there.
             conversation: as there.
             language: as there.
@@ -231,5 +233,21 @@ async def _finished(client: AgentClient) -> None:
 
 async def _asynchronous(questions: Iterable[Q]) -> AsyncIterator[Q]:
     iterator = iter(questions)
-    while (question := await asyncio.to_thread(next, iterator, None)) is not None:
+    while (question := await _next(iterator)) is not None:
         yield question
+
+
+async def _next(iterator: Iterator[Q]) -> Q | None:
+    """Wait for the next one, or None, on a thread that nobody joins: it may wait for ever."""
+    future: Future[Q | None] = Future()
+    future.set_running_or_notify_cancel()  # from here on, to give up the wait leaves it alone
+    context = contextvars.copy_context()
+
+    def read() -> None:
+        try:
+            future.set_result(context.run(next, iterator, None))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the caller gets it
+            future.set_exception(error)
+
+    threading.Thread(target=read, name="kotaemon-grpc-questions", daemon=True).start()
+    return await asyncio.wrap_future(future)

@@ -31,7 +31,10 @@ def targets_of(given: str | Iterable[str]) -> tuple[str, ...]:
     Raises:
         ConfigurationError: there are none, or one cannot work.
     """
-    asked = (given,) if isinstance(given, str) else tuple(given)
+    try:
+        asked = (given,) if isinstance(given, str) else tuple(given)
+    except TypeError:
+        raise ConfigurationError("the target must be text, or several of it") from None
     targets = dict.fromkeys(target for each in asked for target in _split(each))
     if not targets:
         raise ConfigurationError("there must be at least one target")
@@ -59,6 +62,8 @@ def host_of(target: str) -> str:
 
 
 def _split(target: str) -> list[str]:
+    if not isinstance(target, str):
+        raise ConfigurationError(f"a target must be text, not {target!r}")
     for scheme in _LISTS:
         if target.startswith(scheme):
             return [scheme + each for each in target.removeprefix(scheme).split(",")]
@@ -71,13 +76,15 @@ def _check(target: str) -> None:
     if not target.isascii() or not target.isprintable() or " " in target:
         raise ConfigurationError(f"{target!r} is no target; name a host and its port")
     if target.startswith(_LOCAL):
+        if not target.partition(":")[2].strip("/"):
+            raise ConfigurationError(f'"{target}" names no socket')
         return
     host, port = _host_and_port(target)
     if not host or "," in host or "/" in host:
         raise ConfigurationError(f'"{target}" names no host; write it as host:port')
-    if port is not None and not (port.isdecimal() and 1 <= int(port) <= _MAX_PORT):
+    if port is None or not (port.isdecimal() and 1 <= int(port) <= _MAX_PORT):
         raise ConfigurationError(f'"{target}" has no port from 1 to {_MAX_PORT}')
-    if target.startswith(_LISTS):
+    if target.startswith(_LISTS) or "[" in target:
         try:
             ipaddress.ip_address(host)
         except ValueError as error:

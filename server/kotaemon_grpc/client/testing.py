@@ -8,8 +8,9 @@ client = AgentClient(tls=None, transport=FakeTransport({"AskQuestion": answer}))
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
@@ -35,7 +36,8 @@ class FakeTransport:
             request, or, where the client streams, an asynchronous iterator of the
             requests. It returns the response, or, where the server streams, an
             asynchronous generator of the responses. It raises what is to go wrong:
-            `failure` makes that.
+            `failure` makes that. One that takes longer than the deadline is cancelled, and
+            the call is DEADLINE_EXCEEDED.
 
     Attributes:
         calls: each attempt, with its metadata and its deadline.
@@ -52,20 +54,22 @@ class FakeTransport:
 
     async def unary(self, call: CallSpec[R], request: Message) -> R:
         """See `Transport`."""
-        response: R = await self._answer(call, request)
-        return response
+        async with _until(_end_s(call)):
+            response: R = await self._answer(call, request)
+            return response
 
     async def client_stream(self, call: CallSpec[R], requests: AsyncIterator[Message]) -> R:
         """See `Transport`."""
         try:
-            response: R = await self._answer(call, requests)
-            return response
+            async with _until(_end_s(call)):
+                response: R = await self._answer(call, requests)
+                return response
         finally:
             await _close(requests)
 
     async def server_stream(self, call: CallSpec[R], request: Message) -> AsyncGenerator[R, None]:
         """See `Transport`."""
-        async with aclosing(await self._answer(call, request)) as responses:
+        async with aclosing(self._responses(call, request)) as responses:
             async for response in responses:
                 yield response
 
@@ -74,7 +78,7 @@ class FakeTransport:
     ) -> AsyncGenerator[R, None]:
         """See `Transport`."""
         try:
-            async with aclosing(await self._answer(call, requests)) as responses:
+            async with aclosing(self._responses(call, requests)) as responses:
                 async for response in responses:
                     yield response
         finally:
@@ -87,6 +91,19 @@ class FakeTransport:
     async def close(self) -> None:
         """Say so in `is_closed`."""
         self.is_closed = True
+
+    async def _responses(self, call: CallSpec[R], given: Any) -> AsyncGenerator[R, None]:
+        end_s = _end_s(call)
+        async with _until(end_s):
+            answer = await self._answer(call, given)
+        async with aclosing(answer) as responses:
+            while True:
+                # Each wait by itself: the next one may be on another task.
+                async with _until(end_s):
+                    response: R | None = await anext(responses, None)
+                if response is None:
+                    return
+                yield response
 
     async def _answer(self, call: CallSpec[Any], given: Any) -> Any:
         self.calls.append(call)
@@ -116,6 +133,32 @@ def failure(
     error = error_from_status(status)
     error.retry_pushback_ms = retry_pushback_ms
     return error
+
+
+def _end_s(call: CallSpec[Any]) -> float | None:
+    """Return when a call has to end, by the clock of the loop."""
+    if call.timeout_s is None:
+        return None
+    return asyncio.get_running_loop().time() + call.timeout_s
+
+
+@asynccontextmanager
+async def _until(end_s: float | None) -> AsyncGenerator[None, None]:
+    """Cancel the block when the deadline passes.
+
+    Raises:
+        DeadlineError: it passed, be it that the block held up the loop.
+    """
+    try:
+        async with asyncio.timeout_at(end_s) as bound:
+            yield
+    except TimeoutError:
+        if not bound.expired():
+            raise
+    else:
+        if end_s is None or asyncio.get_running_loop().time() < end_s:
+            return
+    raise failure(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the answer came")
 
 
 async def _close(requests: AsyncIterator[Message]) -> None:

@@ -40,16 +40,26 @@ class TlsFiles:
         ca: the certificates that sign servers; None for those that gRPC trusts.
         certificate: the client's own, with its chain, for mutual TLS.
         key: the certificate's private key; there are both or neither.
+
+    Raises:
+        ConfigurationError: one of them is no path.
     """
 
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
 
+    def __post_init__(self) -> None:
+        """Take text for a path, too."""
+        for name in ("ca", "certificate", "key"):
+            given = getattr(self, name)
+            if given is not None:
+                object.__setattr__(self, name, path_of(given, name))
+
     @classmethod
     def in_directory(cls, directory: str | Path) -> TlsFiles:
         """Name the files as `kotaemon-grpc certs init` does."""
-        directory = Path(directory)
+        directory = path_of(directory, "directory")
         return cls(directory / "ca.pem", directory / "client.pem", directory / "client-key.pem")
 
     def credentials(self) -> grpc.ChannelCredentials:
@@ -148,6 +158,17 @@ class TlsWatch:
         """Have the files read again, half a minute from now."""
         self._seen = ()
         self._look_at_s = self._clock() + _PUT_OFF_S
+
+
+def path_of(given: object, noun: str) -> Path:
+    """Return a path that may be given as text.
+
+    Raises:
+        ConfigurationError: it is neither, or is empty.
+    """
+    if not isinstance(given, str | Path) or given == "":
+        raise ConfigurationError(f"{noun} must be a path, not {given!r}")
+    return Path(given)
 
 
 def _read(path: Path | None) -> bytes | None:

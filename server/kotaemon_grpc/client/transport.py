@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
@@ -21,14 +21,15 @@ class CallSpec(Generic[R_co]):
     Attributes:
         method: its whole name, as "/kotaemon.v2.AgentService/AskQuestion".
         response_type: the class of what the server sends.
-        metadata: the headers, with names in lower case; credentials are among them.
+        metadata: the headers, with names in lower case; credentials are among them,
+            and `repr` leaves them out.
         timeout_s: when it has to end, in seconds from now; None only for a dialogue,
             which lasts as long as both sides want.
     """
 
     method: str
     response_type: type[R_co]
-    metadata: tuple[tuple[str, str], ...] = ()
+    metadata: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     timeout_s: float | None = None
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,7 @@ def answer_from_pb(message: pb.Answer, conversation: str) -> Answer:
     return Answer(
         text=message.text,
         citations=tuple(citation_from_pb(citation) for citation in message.citations),
-        finish_reason=_word(pb.FinishReason.Name(message.finish_reason), "FINISH_REASON_"),
+        finish_reason=_word(pb.FinishReason, message.finish_reason, "FINISH_REASON_"),
         conversation=conversation,
         usage=Usage(
             input_tokens=usage.input_tokens if usage.HasField("input_tokens") else None,
@@ -233,7 +236,7 @@ def document_from_pb(message: pb.Document) -> Document:
         size_bytes=message.size_bytes,
         sha256=message.sha256,
         passage_count=message.passage_count,
-        state=_word(pb.IndexingState.Name(message.indexing_state), "INDEXING_STATE_"),
+        state=_word(pb.IndexingState, message.indexing_state, "INDEXING_STATE_"),
         create_time=message.create_time.ToDatetime(UTC),
         update_time=message.update_time.ToDatetime(UTC),
     )
@@ -243,7 +246,7 @@ def imported_from_pb(message: pb.ImportDocumentResponse) -> Imported:
     """Translate what came of an import."""
     return Imported(
         document=document_from_pb(message.document),
-        outcome=_word(pb.ImportOutcome.Name(message.outcome), "IMPORT_OUTCOME_"),
+        outcome=_word(pb.ImportOutcome, message.outcome, "IMPORT_OUTCOME_"),
     )
 
 
@@ -273,5 +276,7 @@ def _location_from_pb(message: pb.Location) -> Location:
     return Location(tuple(message.headings), message.start_offset, message.end_offset)
 
 
-def _word(name: str, prefix: str) -> str:
-    return name.removeprefix(prefix).lower()
+def _word(enum: EnumTypeWrapper, number: int, prefix: str) -> str:
+    """Name a number; one that only a newer server knows is given as it is."""
+    known = enum.DESCRIPTOR.values_by_number.get(number)
+    return known.name.removeprefix(prefix).lower() if known else str(number)

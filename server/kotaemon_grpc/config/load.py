@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_origin
 
 from pydantic import ValidationError
 
+from kotaemon_grpc.auth import files
+from kotaemon_grpc.auth.reload import SourceError
 from kotaemon_grpc.config.tree import Config
 from kotaemon_grpc.core.errors import OperatorError
 
@@ -46,7 +48,7 @@ class _Setting(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Layers:
     """Where the settings come from, so that they can be read again; see `load`.
 
@@ -59,6 +61,8 @@ class Layers:
     given_file: Path | None
     environ: Mapping[str, str] = field(repr=False)
     flags: Mapping[str, object] = field(repr=False)
+    _was_read: bool = field(default=False, init=False)
+    _had_keys: bool = field(default=False, init=False)
 
     @property
     def file(self) -> Path | None:
@@ -66,8 +70,21 @@ class Layers:
         return _file_of(self.given_file, self.environ)
 
     def load(self) -> Config:
-        """Read the settings anew; raises as `load` does."""
-        return load(file=self.given_file, environ=self.environ, flags=self.flags)
+        """Read the settings anew.
+
+        Raises:
+            OperatorError: as `load` does; and, the second time, the file is no regular one
+                or has lost all its keys, as one that was cut off or is not written yet.
+        """
+        file = self.file
+        in_file = [] if file is None else list(_from_file(file, again=self._was_read))
+        if self._had_keys and not in_file:
+            raise OperatorError(
+                f"config file {file} has no key any more; to take all back, leave one in it"
+            )
+        config = _merged(in_file, self.environ, self.flags)
+        self._was_read, self._had_keys = True, bool(in_file)
+        return config
 
 
 def load(
@@ -88,10 +105,15 @@ def load(
         OperatorError: the file cannot be read, or a key or value is wrong; one line for
             each problem.
     """
-    file = _file_of(file, environ)
+    return Layers(file, environ, flags).load()
+
+
+def _merged(
+    in_file: list[_Setting], environ: Mapping[str, str], flags: Mapping[str, object]
+) -> Config:
     known = _known_keys()
     given = [
-        *(_from_file(file, known) if file is not None else ()),
+        *in_file,
         *_from_environment(environ, known),
         *_from_flags(flags, known),
     ]
@@ -127,14 +149,16 @@ def _known_keys() -> dict[str, Any]:
     }
 
 
-def _from_file(path: Path, known: Mapping[str, Any]) -> Iterator[_Setting]:
+def _from_file(path: Path, *, again: bool) -> Iterator[_Setting]:
     try:
-        tree = tomllib.loads(path.read_bytes().decode())
+        tree = tomllib.loads(_content(path, again=again).decode())
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
         raise OperatorError(
             f"config file {path} cannot be read: {reason}; name another with --config"
         ) from None
+    except SourceError as error:
+        raise OperatorError(f"config file {path} cannot be used: {error}") from None
     except UnicodeDecodeError:
         raise OperatorError(f"config file {path} is not UTF-8; TOML has to be") from None
     except tomllib.TOMLDecodeError as error:
@@ -144,8 +168,19 @@ def _from_file(path: Path, known: Mapping[str, Any]) -> Iterator[_Setting]:
             + "; mend what stands there"
         ) from None
     source = f"config file {path}"
-    for key, value in _leaves(tree, known):
+    for key, value in _leaves(tree, _known_keys()):
         yield _Setting(key, value, source, key)
+
+
+def _content(path: Path, *, again: bool) -> bytes:
+    if again or path.is_file():
+        return files.read(path)
+    # A pipe, which a shell makes of a command's output: whoever starts us waits for it.
+    with path.open("rb") as pipe:
+        content = pipe.read(files.MAX_BYTES + 1)
+    if len(content) > files.MAX_BYTES:
+        raise SourceError(f"it is larger than {files.MAX_BYTES} bytes")
+    return content
 
 
 def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> Iterator[_Setting]:

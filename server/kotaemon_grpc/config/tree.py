@@ -58,6 +58,12 @@ class Requests(Section):
         le=8760,
         description="hours for which repeating a request with its request_id does nothing twice",
     )
+    max_count: StrictInt = Field(
+        default=100_000,
+        ge=1,
+        le=10_000_000,
+        description="requests that are remembered; the oldest beyond them are forgotten early",
+    )
 
 
 class Client(Section):

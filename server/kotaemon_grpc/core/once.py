@@ -9,7 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from kotaemon_grpc.core.conversation import Conversation
-from kotaemon_grpc.core.errors import RequestIdReused, StorageFull, StorageUnavailable
+from kotaemon_grpc.core.errors import (
+    Overloaded,
+    RequestIdReused,
+    StorageFull,
+    StorageUnavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,6 +22,13 @@ if TYPE_CHECKING:
 
     from kotaemon_grpc.core.model import Answer, Document, ImportOutcome
     from kotaemon_grpc.core.ports import RequestStore
+
+MAX_WAITING = 32
+"""Who may wait for one claim. A client repeats a call a few times; more are a fault or an
+attack, and those who wait hold no place that other limits would count."""
+
+RETRY_AFTER_S = 1.0
+"""After which one who was refused may come again: the first is likely to be done by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +116,7 @@ class Once:
             work: has to hand the claim to the store that it changes, or to `remember`.
 
         Raises:
+            Overloaded: too many wait for the claim already.
             RequestIdReused: the claim's id was used for another request.
         """
         async with self.held(claim, kind) as first:
@@ -122,6 +135,7 @@ class Once:
         Enters with the first outcome, or None if there is none: then the work is yours.
 
         Raises:
+            Overloaded: too many wait for the claim already.
             RequestIdReused: the claim's id was used for another request.
         """
         return nullcontext() if claim is None else self._held(claim, kind)
@@ -162,7 +176,7 @@ class Once:
         while (other := self._running.get(claim.key)) is not None:
             if other.fingerprint != claim.fingerprint:
                 raise RequestIdReused(claim.field)
-            await other.ended.wait()
+            await other.wait()
         run = self._running[claim.key] = _Run(claim.fingerprint)
         try:
             yield await self.outcome(claim, kind)
@@ -177,3 +191,18 @@ class _Run:
     def __init__(self, fingerprint: bytes) -> None:
         self.fingerprint = fingerprint
         self.ended = asyncio.Event()
+        self._waiting = 0
+
+    async def wait(self) -> None:
+        """Wait for its end.
+
+        Raises:
+            Overloaded: too many do.
+        """
+        if self._waiting >= MAX_WAITING:
+            raise Overloaded(RETRY_AFTER_S)
+        self._waiting += 1
+        try:
+            await self.ended.wait()
+        finally:
+            self._waiting -= 1

@@ -160,6 +160,9 @@ class RequestStore(Protocol):
     async def outcome(self, claim: Claim) -> Outcome | None:
         """Return what came of a claim, or None; of a document, once retrieval finds it.
 
+        An answer that nothing else keeps is forgotten when a document that it cites has
+        changed or is gone.
+
         Raises:
             NotFound: the conversation that keeps the answer was deleted since.
             RequestIdReused: the id was used for another request.

@@ -22,6 +22,7 @@ _FIGURES: tuple[tuple[type[GaugeMetricFamily | CounterMetricFamily], str, str], 
         "Collections with changes that questions do not find yet.",
     ),
     (GaugeMetricFamily, names.INDEX_SIZE, "Size of the search indexes on disk."),
+    (GaugeMetricFamily, names.REQUESTS, "Requests of which the outcome is remembered."),
     (
         CounterMetricFamily,
         names.LOG_LINES_DROPPED,

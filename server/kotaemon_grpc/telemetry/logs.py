@@ -1,15 +1,16 @@
 """Structured logs on stdout: one JSON object a line, or text for people.
 
 No line has the text of a question, an answer or a document. Records of libraries
-are cut to what cannot carry any: the first line of the message without what was
-filled into it, and of an exception its type and where it was raised, without its
-own words.
+are cut to what cannot carry any: the first line of the message, with what was
+filled into it if that is nothing but numbers and names of methods; and of an
+exception its type and where it was raised, without its own words.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
@@ -34,6 +35,9 @@ Format: TypeAlias = Literal["json", "console"]
 # it cannot read. Any client can cause it, as often as it likes.
 _NOT_UTF_8 = "Invalid encoding on %s"
 _CLIENTS_INTERVAL_S = 1.0
+
+# The path of a call ("gRPC over HTTP2", Requests), as grpcio names methods.
+_METHOD = re.compile(r"/?[A-Za-z_][\w.]{0,127}/[A-Za-z_]\w{0,127}", re.ASCII)
 
 
 class LoggerFactory:
@@ -189,6 +193,7 @@ def _route_libraries(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, _first_line, *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+            pass_foreign_args=True,
         )
     )
     logging.getLogger().handlers[:] = [handler]
@@ -196,12 +201,21 @@ def _route_libraries(
 
 def _first_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     record = event["_record"]
-    # Libraries fill in what callers sent: of theirs the template has to do.
-    said = event[names.KEY_EVENT] if record.name.startswith(_OURS) else record.msg
+    # Libraries fill in what callers sent: then their template has to do.
+    found = event.pop("positional_args", None) or ()
+    filled_in = found.values() if isinstance(found, dict) else found
+    is_whole = record.name.startswith(_OURS) or all(map(_tells_nothing, filled_in))
+    said = event[names.KEY_EVENT] if is_whole else record.msg
     # asyncio's further lines show the repr of the exception that nobody fetched.
     lines = str(said).splitlines()
     event[names.KEY_EVENT] = lines[0] if lines else ""
     return event
+
+
+def _tells_nothing(argument: object) -> bool:
+    if isinstance(argument, str):
+        return _METHOD.fullmatch(argument) is not None
+    return isinstance(argument, int | float)
 
 
 def _exception_without_words(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

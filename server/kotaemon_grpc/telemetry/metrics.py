@@ -212,6 +212,10 @@ class Metrics:
         """Take what tells the size of the search indexes, on a thread of its own."""
         self._figures.ask(names.INDEX_SIZE, size_bytes)
 
+    def ask_requests(self, remembered: Callable[[], float]) -> None:
+        """Take what counts the requests that are remembered, on a thread of its own."""
+        self._figures.ask(names.REQUESTS, remembered)
+
     def ask_log(self, dropped_lines: Callable[[], Mapping[str, int]]) -> None:
         """Take what counts the log lines that were lost, by their kind."""
         self._figures.ask_by(names.LOG_LINES_DROPPED, names.LABEL_KIND, dropped_lines)

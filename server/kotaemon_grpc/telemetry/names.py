@@ -19,6 +19,7 @@ DOCUMENTS: Final = "kotaemon_grpc_documents"
 PASSAGES: Final = "kotaemon_grpc_passages"
 INDEX_LAG: Final = "kotaemon_grpc_index_lag"
 INDEX_SIZE: Final = "kotaemon_grpc_index_size_bytes"
+REQUESTS: Final = "kotaemon_grpc_requests_remembered"
 ANSWERS: Final = "kotaemon_grpc_answers"
 FIRST_TOKEN_SECONDS: Final = "kotaemon_grpc_first_token_seconds"  # noqa: S105 - of a text
 TOKENS: Final = "kotaemon_grpc_tokens"

@@ -8,6 +8,8 @@ import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from kotaemon_grpc.auth import files
+from kotaemon_grpc.auth.reload import SourceError
 from kotaemon_grpc.core.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -47,15 +49,17 @@ def read(path: Path, what: str) -> bytes:
         what: its kind, for the error: `certificate`, `key`.
 
     Raises:
-        OperatorError: it is missing or cannot be read.
+        OperatorError: it is missing, cannot be read, is no regular file or too large.
     """
     try:
-        return path.read_bytes()
+        return files.read(path)
     except OSError as error:
         raise OperatorError(
             f"{what} {path} cannot be read: {os.strerror(error.errno or 0).lower()}; "
             'run "kotaemon-grpc certs init" or name another file'
         ) from None
+    except SourceError as error:
+        raise OperatorError(f"{what} {path} cannot be used: {error}; name another file") from None
 
 
 @contextmanager

@@ -7,14 +7,14 @@ import os
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import TracebackType
     from typing import Self
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SAME_REQUEST_S = 0.5
 """Signals so close together are one request: some tools signal a process and its group."""
 
@@ -22,7 +22,9 @@ _EXIT_STATUS_BASE = 128  # POSIX shells report 128 + n for a process that signal
 
 
 class StopSignals:
-    """Listens to SIGTERM and SIGINT while its context is open: the drain belongs inside it.
+    """Listens to `STOP_SIGNALS` while its context is open: the drain belongs inside it.
+
+    SIGHUP stays ignored if it was: so nohup starts what is to outlive its terminal.
 
     Args:
         exit_now: ends the process with a status, on a second signal. No clean-up
@@ -39,11 +41,16 @@ class StopSignals:
         self._clock = clock
         self._first_at_s = 0.0
         self._first: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
         self._stopped = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
+            before = signal.getsignal(number)
+            if number is signal.SIGHUP and before is signal.SIG_IGN:
+                continue
+            self._before[number] = before
             loop.add_signal_handler(number, self._on_signal, number)
         return self
 
@@ -54,8 +61,9 @@ class StopSignals:
         trace: TracebackType | None,
     ) -> None:
         loop = asyncio.get_running_loop()
-        for number in STOP_SIGNALS:
+        for number, before in self._before.items():
             loop.remove_signal_handler(number)
+            signal.signal(number, before)
 
     async def wait_for_stop(self) -> signal.Signals:
         """Wait for the first signal and return it."""

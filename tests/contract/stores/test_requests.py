@@ -206,6 +206,68 @@ async def test_an_answer_goes_with_the_conversation_that_keeps_it(
     await is_gone()
 
 
+@pytest.fixture
+async def answered(writes: Writes, turn: Any) -> Any:
+    """Return an answer that cites two documents, and is remembered and kept nowhere else."""
+    for name in ("guide", "map"):
+        await writes.store.documents.put(HERE, writes.draft(name, "the key"), replace=False)
+    answer = turn("a").answer
+    (citation,) = answer.citations
+    other = replace(citation, document=replace(citation.document, id="map"))
+    answered = Answered(replace(answer, citations=(citation, other, citation)))
+    await writes.store.requests.remember(CLAIM, answered)
+    return answered
+
+
+async def delete(writes: Writes, name: str) -> None:
+    assert await writes.store.documents.delete(HERE, name)
+
+
+async def replace_(writes: Writes, name: str) -> None:
+    await writes.store.documents.put(HERE, writes.draft(name, "a lock"), replace=True)
+
+
+async def delete_and_put_again(writes: Writes, name: str) -> None:
+    await delete(writes, name)
+    await writes.store.documents.put(HERE, writes.draft(name, "the key"), replace=False)
+
+
+@pytest.mark.parametrize("change", [delete, replace_, delete_and_put_again])
+@pytest.mark.parametrize("name", ["guide", "map"])
+async def test_an_answer_that_cites_what_was_changed_is_forgotten(
+    writes: Writes,
+    answered: Any,
+    reopen: Callable[[], Awaitable[Any]],
+    change: Callable[[Writes, str], Awaitable[None]],
+    name: str,
+) -> None:
+    assert await writes.store.requests.outcome(CLAIM) == answered
+    await change(writes, name)
+    assert await writes.store.requests.outcome(CLAIM) is None
+    with pytest.raises(RequestIdReused):
+        await writes.store.requests.outcome(OTHER_CONTENT)
+    writes.store = await reopen()
+    assert await writes.store.requests.outcome(CLAIM) is None
+    await writes.remember(CLAIM)
+    assert await writes.store.requests.outcome(CLAIM) == ANSWER
+    with pytest.raises(AlreadyDone):
+        await writes.remember(CLAIM)
+
+
+async def test_an_answer_is_not_forgotten_for_what_it_does_not_cite(
+    writes: Writes, answered: Any
+) -> None:
+    await delete(writes, "old")
+    await writes.put(replace(CLAIM, request_id="r-2"))
+    unchanged = writes.draft("guide", "the key")
+    assert (await writes.store.documents.put(HERE, unchanged, replace=True))[1] is (
+        ImportOutcome.UNCHANGED
+    )
+    elsewhere = Scope("other", HERE.collection)
+    await writes.store.documents.put(elsewhere, writes.draft("guide", "a lock"), replace=True)
+    assert await writes.store.requests.outcome(CLAIM) == answered
+
+
 async def test_what_is_older_than_the_window_is_forgotten(store: Any, clock: Any) -> None:
     old = [replace(CLAIM, request_id=f"old-{number}") for number in range(2_500)]
     before = clock()

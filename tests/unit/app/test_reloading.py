@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from kotaemon_grpc.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from kotaemon_grpc.auth.watched_files import WatchedFiles
 
 RULE = {"pattern": "cn:.*", "roles": ["reader"]}
 READER = {"roles": {"reader": {"methods": ["*"]}}}
@@ -123,3 +126,41 @@ def test_a_problem_has_a_line_as_it_begins_and_as_it_ends(
     report.attempted("jwks", "a", "")
     report.changed("jwks", "a")
     assert len(told.entries) == 6
+
+
+async def test_listeners_that_share_a_certificate_do_not_share_their_problems(
+    tmp_path: Path, report: ReloadReport, told: LogCapture
+) -> None:
+    read: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def watch(name: str) -> WatchedFiles[str]:
+        def load() -> str:
+            loop.call_soon_threadsafe(read.put_nowait, name)
+            said = (tmp_path / name).read_text()
+            if said == "bad":
+                raise OperatorError(said)
+            return said
+
+        return report.watch("certificates", [tmp_path / "cert", tmp_path / name], load)
+
+    for name in ("one", "other"):
+        (tmp_path / name).write_text("good")
+    following = [asyncio.create_task(watch(name).refresh_forever()) for name in ("one", "other")]
+    (tmp_path / "one").write_text("bad")
+    while not told.entries:
+        await read.get()
+    (tmp_path / "other").write_text("better")
+    while await read.get() != "other":
+        pass
+    for _ in range(3):  # the third has been told of the first, whatever was told meanwhile
+        while await read.get() != "one":
+            pass
+    for task in following:
+        task.cancel()
+    await asyncio.gather(*following, return_exceptions=True)
+    name = tmp_path / "cert"
+    assert events(told) == [
+        f"reload.failed certificates {name} bad",
+        f"reload.finished certificates {name}",
+    ]

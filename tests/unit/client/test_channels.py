@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from kotaemon_grpc.client import CallError, DeadlineError, NotFoundError, UnavailableError
+from kotaemon_grpc.client import (
+    AgentClient,
+    CallError,
+    DeadlineError,
+    NotFoundError,
+    UnavailableError,
+)
 from kotaemon_grpc.client.channels import GrpcTransport
 from kotaemon_grpc.client.transport import CallSpec
 
@@ -185,6 +191,31 @@ async def test_the_deadline_holds_while_nothing_is_connected() -> None:
         with pytest.raises(DeadlineError):
             await transport.unary(CallSpec(UNARY.method, Question, (), 0.2), ask("a"))
         await transport.close()
+
+
+async def test_a_dialogue_that_does_not_begin_ends_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with AgentClient(target, tls=None, timeout_s=0.2) as client:
+            with pytest.raises(DeadlineError):
+                await anext(client.chat(["why?"]))
+
+
+async def test_a_dialogue_that_has_begun_may_take_longer(server: EchoServer) -> None:
+    transport = GrpcTransport(server.target, tls=None, begin_timeout_s=5.0)
+    loop = asyncio.get_running_loop()
+    async with aclosing(transport.bidi(BIDI, each("wait", "a"))) as words:
+        first = asyncio.create_task(anext(words))
+        await server.began.wait()
+        now_s = loop.time
+        loop.time = lambda: now_s() + 60.0  # type: ignore[method-assign] # a minute passes
+        try:
+            server.released.set()
+            assert (await first).question == "wait"
+        finally:
+            loop.time = now_s  # type: ignore[method-assign] # as it was
+        assert (await anext(words)).question == "a"
+    await transport.close()
 
 
 async def test_no_server_is_told() -> None:

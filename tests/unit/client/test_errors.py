@@ -86,11 +86,49 @@ def test_an_error_without_details_says_what_the_transport_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "milliseconds"), [("250", 250), ("0", 0), ("-1", -1), ("soon", -1), ("", -1)]
+    ("sent", "milliseconds"),
+    [
+        ("250", 250),
+        ("0", 0),
+        ("-1", -1),
+        ("soon", -1),
+        ("", -1),
+        ("2147483647", 2147483647),
+        ("2147483648", -1),
+        ("-2147483649", -1),
+    ],
 )
 def test_a_pushback_is_read_and_forbids_when_it_is_no_number(sent: str, milliseconds: int) -> None:
     error = error_from_rpc(rpc_error(("grpc-retry-pushback-ms", sent)))
     assert error.retry_pushback_ms == milliseconds
+
+
+def test_what_core_says_of_a_lost_status_means_that_the_server_is_unavailable() -> None:
+    error = error_from_rpc(
+        grpc.aio.AioRpcError(
+            grpc.StatusCode.INTERNAL,
+            grpc.aio.Metadata(),
+            grpc.aio.Metadata(),
+            details="Internal error from Core",
+        )
+    )
+    assert type(error) is UnavailableError
+    assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "")
+    assert "what the server said of it was lost" in error.message
+
+
+def test_an_internal_error_of_a_server_stays_one() -> None:
+    packed = status(grpc.StatusCode.INTERNAL).SerializeToString()
+    error = error_from_rpc(
+        grpc.aio.AioRpcError(
+            grpc.StatusCode.INTERNAL,
+            grpc.aio.Metadata(),
+            grpc.aio.Metadata(("grpc-status-details-bin", packed)),
+            details="Internal error from Core",
+        )
+    )
+    assert type(error) is CallError
+    assert (error.code, error.reason) == (grpc.StatusCode.INTERNAL, "SOME_REASON")
 
 
 def test_a_code_that_is_none_is_unknown() -> None:

@@ -388,6 +388,11 @@ def test_these_urls_are_taken(url: str) -> None:
     assert SECRET not in repr(OAuth2ClientCredentials(url, "robot", SECRET))
 
 
+def test_the_query_of_the_url_is_not_shown() -> None:
+    shown = repr(OAuth2ClientCredentials(f"https://h/t?key={SECRET}", "robot", "x"))
+    assert shown == "OAuth2ClientCredentials('https://h/t', 'robot')"
+
+
 def test_what_proves_the_client_is_given_once(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text(SECRET)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
+import weakref
 from typing import Any
 
 import grpc
 import pytest
 
 from kotaemon_grpc.client import (
+    AgentClient,
     AuthenticationError,
     CallError,
     ConfigurationError,
+    Hooks,
     RetryPolicy,
     UnavailableError,
 )
@@ -61,6 +65,7 @@ async def test_a_call_that_fails_and_then_does_not_has_gone_well(
         (failure(Code.RESOURCE_EXHAUSTED, retry_after_s=1, retry_pushback_ms=-1), False),
         (failure(Code.RESOURCE_EXHAUSTED, reason="DOCUMENT_TOO_LARGE"), False),
         (failure(Code.UNAVAILABLE, retry_pushback_ms=-1), False),
+        (failure(Code.UNAVAILABLE, retry_pushback_ms=2**31), False),
         (failure(Code.INTERNAL), True),
         (failure(Code.UNKNOWN), True),
         (failure(Code.CANCELLED), True),
@@ -150,6 +155,58 @@ async def test_a_client_whose_calls_fail_stops_repeating_until_they_go_well(
     for _ in range(3):
         await client.search("what")
     assert await attempts() == 2
+
+
+async def test_a_stream_that_was_refused_costs_nothing(client_of: Any, script: Any) -> None:
+    refused = failure(Code.UNAVAILABLE, "RST_STREAM (Received RST_STREAM with error code 7)")
+    asked = script(refused, refused, refused, DOWN, OK)
+    policy = RetryPolicy(budget_tokens=3)  # of which more than 1.5 must be left
+    client = client_of(FakeTransport({"AskQuestion": asked}), retry=policy)
+    assert (await client.ask("why?")).text == "so"
+    assert len(asked.requests) == 5
+
+
+async def test_a_wait_ends_when_the_client_is_closed() -> None:
+    waits = asyncio.Event()
+
+    class Told(Hooks):
+        def on_retry(self, *_: object) -> None:
+            waits.set()
+
+    error = failure(Code.UNAVAILABLE, retry_after_s=3000)
+
+    def down(_: object) -> None:
+        raise error
+
+    transport = FakeTransport({"AskQuestion": down})
+    client = AgentClient(tls=None, transport=transport, hooks=[Told()], timeout_s=6000)
+    call = asyncio.create_task(client.ask("why?"))
+    await waits.wait()
+    await client.close()
+    with pytest.raises(UnavailableError) as raised:
+        await call
+    assert raised.value is error
+    assert len(transport.calls) == 1
+
+
+async def test_nothing_keeps_the_error_of_a_call(client_of: Any) -> None:
+    def down(_: object) -> None:
+        raise failure(Code.UNAVAILABLE)
+
+    client = client_of(FakeTransport({"AskQuestion": down}))
+
+    async def failed() -> weakref.ref[UnavailableError]:
+        try:
+            await client.ask("why?")
+        except UnavailableError as error:
+            return weakref.ref(error)
+        raise AssertionError
+
+    gc.disable()
+    try:
+        assert (await failed())() is None
+    finally:
+        gc.enable()
 
 
 class Tokens:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,32 @@ from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+# A dialogue that ends while its next question is still waited for, as by `input()`.
+WAITING = """
+import asyncio, threading
+from kotaemon_grpc.client import SyncAgentClient
+from kotaemon_grpc.client.testing import FakeTransport
+from kotaemon_grpc.pb.v2 import agent_pb2 as pb
+
+waits = threading.Event()
+
+def questions():
+    yield "why?"
+    waits.set()
+    threading.Event().wait()
+
+async def answer(requests):
+    while not (await anext(requests)).HasField("message"):
+        pass
+    reading = asyncio.ensure_future(anext(requests))
+    await asyncio.to_thread(waits.wait)
+    reading.cancel()
+    await asyncio.wait([reading])
+    yield pb.ChatStreamResponse(sequence_number=1, completed=pb.ChatCompleted())
+
+with SyncAgentClient(tls=None, transport=FakeTransport({"ChatStream": answer})) as client:
+    print(list(client.chat(questions())))
+"""
 COMPLETED = pb.AnswerCompleted(answer=pb.Answer(text="so"))
 
 
@@ -101,6 +129,26 @@ def test_a_question_of_a_dialogue_may_depend_on_the_answers_before() -> None:
             answers.append(event.text)
             is_answered.set()
     assert answers == ["ONE", "AFTER ONE"]
+
+
+def test_a_question_that_never_comes_does_not_keep_the_program_from_ending() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WAITING], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+def test_what_the_questions_raise_is_raised_by_the_dialogue() -> None:
+    async def answer(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for _ in requests:
+            yield pb.ChatStreamResponse(sequence_number=1, turn_completed=COMPLETED)
+
+    def questions() -> Iterator[str]:
+        yield "why?"
+        raise EOFError("no more input")
+
+    with client_of(ChatStream=answer) as client, pytest.raises(EOFError, match="no more input"):
+        list(client.chat(questions()))
 
 
 def test_many_threads_may_call_at_once() -> None:

@@ -20,7 +20,6 @@ from kotaemon_grpc.client.targets import host_of, is_local, targets_of
         ("dns://8.8.8.8/h.example:50051", ("dns://8.8.8.8/h.example:50051",)),
         ("unix:/run/k.sock", ("unix:/run/k.sock",)),
         ("[::1]:50051", ("[::1]:50051",)),
-        ("h.example", ("h.example",)),
     ],
 )
 def test_targets_are_taken_one_by_one(given: object, targets: tuple[str, ...]) -> None:
@@ -46,6 +45,14 @@ def test_targets_are_taken_one_by_one(given: object, targets: tuple[str, ...]) -
         "ipv4:10.0.0.1:1,",
         "https://h.example:1",
         "dns:///",
+        "h.example",
+        "dns:///h.example",
+        "::1",
+        "[::1]",
+        "[h.example]:1",
+        "ipv4:10.0.0.1",
+        "unix:",
+        "unix:///",
     ],
 )
 def test_what_cannot_be_a_target_is_refused(given: str | list[str]) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from kotaemon_grpc.config import load
+from kotaemon_grpc.config import Layers, load
 from kotaemon_grpc.core.errors import OperatorError
 from kotaemon_grpc.transport.address import Address
 
@@ -67,6 +69,48 @@ def test_flags_beat_the_environment_which_beats_the_file(
     assert not config.server.reflection
     assert config.log.level == "debug"
     assert config.documents.import_paths == (Path("a"),)
+
+
+EMPTY = ("", "# only words\n", "[limits]\n")
+
+
+@pytest.mark.parametrize("text", EMPTY)
+def test_a_file_that_has_lost_all_its_keys_is_refused(
+    settings_file: Callable[[str], Path], text: str
+) -> None:
+    layers = Layers(settings_file("limits.max_waiting = 7"), {}, {})
+    assert layers.load().limits.max_waiting == 7
+    for _ in range(2):
+        settings_file(text)
+        with pytest.raises(OperatorError, match="has no key any more"):
+            layers.load()
+    settings_file("policy.bindings = []")
+    assert layers.load().limits.max_waiting == 32
+
+
+@pytest.mark.parametrize("text", EMPTY)
+def test_a_file_that_never_had_a_key_may_stay_so(
+    settings_file: Callable[[str], Path], text: str
+) -> None:
+    layers = Layers(settings_file(text), {"KOTAEMON_GRPC_LOG__LEVEL": "debug"}, {})
+    assert [layers.load().log.level for _ in range(2)] == ["debug"] * 2
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    layers = Layers(pipe, {}, {})
+    with ThreadPoolExecutor() as threads:
+        writing = threads.submit(pipe.write_text, "limits.max_waiting = 7")
+        assert layers.load().limits.max_waiting == 7
+        writing.result()
+    with pytest.raises(OperatorError, match="pipe cannot be used: it is not a regular file"):
+        layers.load()
+
+
+def test_a_file_that_is_too_large_is_refused(settings_file: Callable[[str], Path]) -> None:
+    assert "it is larger than 1048576 bytes" in _error(file=settings_file("#" * 2**20 + "\n"))
+    assert "it is larger than 1048576 bytes" in _error(file=Path("/dev/zero"))
 
 
 def test_the_environment_names_the_file_unless_a_flag_does(
@@ -185,6 +229,8 @@ def test_variables_of_kubernetes_service_links_are_not_ours() -> None:
         ),
         ('[server]\nlisten = "127.0.0.1:50052"\n', "two listeners are at 127.0.0.1:50052"),
         ("[documents]\nimport_paths = [1]\n", '"documents.import_paths" is not valid'),
+        ("[requests]\nmax_count = 0\n", '"requests.max_count" is not valid'),
+        ("[requests]\nmax_count = 10000001\n", '"requests.max_count" is not valid'),
         ("server = 5\n", '"server" is a table of settings'),
     ],
 )

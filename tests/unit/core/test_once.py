@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kotaemon_grpc.core.errors import RequestIdReused, StorageFull, StorageUnavailable
+from kotaemon_grpc.core.errors import Overloaded, RequestIdReused, StorageFull, StorageUnavailable
 from kotaemon_grpc.core.model import Answer, FinishReason
-from kotaemon_grpc.core.once import AlreadyDone, Answered, Claim, Deleted, Once
+from kotaemon_grpc.core.once import (
+    MAX_WAITING,
+    AlreadyDone,
+    Answered,
+    Claim,
+    Deleted,
+    Once,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -110,6 +117,46 @@ async def test_who_waits_may_leave(work: Work) -> None:
         await second
     work.may_end.set()
     assert await asyncio.gather(first, third) == ["1", "1"]
+
+
+async def test_when_too_many_wait_more_are_refused(work: Work) -> None:
+    async def refusal() -> BaseException | None:
+        run = asyncio.create_task(work.run())
+        await asyncio.sleep(0)
+        assert run.done()
+        return run.exception()
+
+    runs = await held_up(work, 1 + MAX_WAITING)
+    for _ in range(2):
+        refused = await refusal()
+        assert isinstance(refused, Overloaded)
+        assert refused.retry_after_s > 0
+    # The place of one who leaves is free.
+    runs.pop().cancel()
+    await asyncio.sleep(0)
+    runs.append(asyncio.create_task(work.run()))
+    await asyncio.sleep(0)
+    assert isinstance(await refusal(), Overloaded)
+    work.may_end.set()
+    assert await asyncio.gather(*runs) == ["1"] * (1 + MAX_WAITING)
+    assert await work.run() == "1"
+
+
+async def test_who_waits_is_not_refused_when_the_first_fails(work: Work) -> None:
+    work.fails = True
+    first, *others = await held_up(work, 1 + MAX_WAITING)
+    work.may_end.set()
+    with pytest.raises(BrokenError):
+        await first
+    assert await asyncio.gather(*others) == ["2"] * MAX_WAITING
+
+
+async def test_each_claim_has_waiters_of_its_own(work: Work) -> None:
+    runs = await held_up(work, 1 + MAX_WAITING)
+    other = [asyncio.create_task(work.run(replace(CLAIM, principal="x"))) for _ in range(2)]
+    await asyncio.sleep(0)
+    work.may_end.set()
+    assert await asyncio.gather(*runs, *other) == ["1"] * len(runs) + ["2", "2"]
 
 
 async def test_an_id_with_other_content_is_refused(work: Work) -> None:

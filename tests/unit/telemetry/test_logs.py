@@ -181,6 +181,33 @@ def test_of_what_a_client_sent_nothing_is_kept(stream: io.StringIO) -> None:
     assert "secret" not in stream.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("template", "arguments", "said"),
+    [
+        (
+            "Aborting method [%s]",
+            ("/kotaemon.v2.AgentService/Ask",),
+            "/kotaemon.v2.AgentService/Ask",
+        ),
+        ("%d of %.1f", (3, 4.5), "3 of 4.5"),
+        ("%(count)d lines", ({"count": 3},), "3 lines"),
+        ("Aborting method [%s]", ("/why is it/so",), "[%s]"),
+        ("Aborting method [%s]", ("/a.B/C\nsecret",), "[%s]"),
+        ("Aborting method [%s]", (b"/a.B/C",), "[%s]"),
+        ("%s by %s", ("secret", "/a.B/C"), "%s by %s"),
+        ("100 %", (), "100 %"),
+    ],
+)
+def test_a_library_fills_in_numbers_and_methods_and_nothing_else(
+    stream: io.StringIO, template: str, arguments: tuple[object, ...], said: str
+) -> None:
+    logs.configure("info", "json", stream)
+    logging.getLogger("grpc").warning(template, *arguments)
+    (line,) = _lines(stream)
+    assert said in line["event"]
+    assert "positional_args" not in line
+
+
 def test_our_own_words_are_whole(stream: io.StringIO) -> None:
     logs.configure("info", "json", stream)
     logging.getLogger("kotaemon_grpc.telemetry.x").warning("%d lost at %s", 3, "collector:4317")

@@ -148,12 +148,14 @@ def test_the_store_is_asked_at_each_scrape(registry: CollectorRegistry, metrics:
         documents=lambda: counts["documents"], passages=lambda: 20, index_lag=lambda: 3
     )
     metrics.ask_index_size(lambda: 4096)
+    metrics.ask_requests(lambda: 5)
     assert registry.get_sample_value("kotaemon_grpc_documents") == 1
     counts["documents"] = 2
     assert registry.get_sample_value("kotaemon_grpc_documents") == 2
     assert registry.get_sample_value("kotaemon_grpc_passages") == 20
     assert registry.get_sample_value("kotaemon_grpc_index_lag") == 3
     assert registry.get_sample_value("kotaemon_grpc_index_size_bytes") == 4096
+    assert registry.get_sample_value("kotaemon_grpc_requests_remembered") == 5
 
 
 @pytest.mark.parametrize("error", [StorageUnavailable, ZeroDivisionError])

@@ -29,6 +29,7 @@ def everything() -> bytes:
     metrics.on_reload(names.RELOAD_JWKS)(succeeded=True)
     metrics.ask_store(documents=float, passages=float, index_lag=float)
     metrics.ask_index_size(float)
+    metrics.ask_requests(float)
     metrics.ask_log(lambda: {"audit": 0, "other": 0})
     metrics.ask_traces(int)
     return generate_latest(metrics.registry)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import queue
 import signal
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ class Clock:
         return self.now_s
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_the_first_signal_asks_to_stop_and_the_second_exits(number: signal.Signals) -> None:
     exits: asyncio.Queue[int] = asyncio.Queue()
     clock = Clock()
@@ -94,7 +95,30 @@ async def handlers_have_run() -> None:
     loop.remove_signal_handler(signal.SIGUSR1)
 
 
-async def test_afterwards_signals_do_what_they_did_before() -> None:
-    async with StopSignals():
-        pass
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+def pass_over(*_: object) -> None:
+    """Handle a signal."""
+
+
+@pytest.mark.parametrize("before", [signal.SIG_DFL, pass_over])
+async def test_afterwards_signals_do_what_they_did_before(
+    before: Any,
+) -> None:
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    original = [signal.signal(number, before) for number in numbers]
+    try:
+        async with StopSignals():
+            assert before not in map(signal.getsignal, numbers)
+        assert [signal.getsignal(number) for number in numbers] == [before] * 3
+    finally:
+        for number, handler in zip(numbers, original, strict=True):
+            signal.signal(number, handler)
+
+
+async def test_who_ignores_the_end_of_the_terminal_goes_on() -> None:
+    original = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        async with StopSignals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, original)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -30,6 +31,16 @@ def _refused(directory: Path, **arguments: Any) -> str:
     assert "\n" not in message
     assert "PRIVATE" not in message
     return message
+
+
+@pytest.mark.parametrize("part", ["certificate", "key", "client_ca"])
+def test_a_file_that_may_be_endless_is_refused(tmp_path: Path, part: str) -> None:
+    pki.ensure(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(2**30)
+    assert "pipe cannot be used: it is not a regular file" in _refused(tmp_path, **{part: "pipe"})
+    assert "large cannot be used: it is larger than" in _refused(tmp_path, **{part: "large"})
 
 
 async def _check(channel: grpc.aio.Channel) -> int:

@@ -111,7 +111,13 @@ CREATE TABLE requests (
 CREATE INDEX requests_by_creation ON requests (created_at);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _REQUESTS)
+_REQUESTS_BY_CHANGE = """
+-- The number of the latest change of a document by then: what is changed later makes an
+-- answer outdated. Of an outcome of an older server it is not known.
+ALTER TABLE requests ADD COLUMN seq INTEGER NOT NULL DEFAULT 0;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _REQUESTS, _REQUESTS_BY_CHANGE)
 """Number n (from 0) turns version n into n + 1. Only ever append: databases have run the rest."""
 
 

@@ -14,7 +14,7 @@ from kotaemon_grpc.stores.sqlite.directory import DataDirectory, no_room
 from kotaemon_grpc.stores.sqlite.documents import SqliteDocuments
 from kotaemon_grpc.stores.sqlite.indexer import Indexer
 from kotaemon_grpc.stores.sqlite.readers import Readers
-from kotaemon_grpc.stores.sqlite.requests import SqliteRequests
+from kotaemon_grpc.stores.sqlite.requests import SqliteRequests, limit_count
 from kotaemon_grpc.stores.sqlite.retriever import SqliteRetriever
 from kotaemon_grpc.stores.sqlite.writer import Writer
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kotaemon_grpc.core.ports import ConversationStore, DocumentStore, RequestStore, Retriever
+
+DEFAULT_MAX_REQUESTS = 100_000
+"""Of the requests that are remembered, about 160 MB of answers."""
 
 
 def _now() -> datetime:
@@ -52,6 +55,7 @@ class SqliteStore:
         directory: DataDirectory,
         connection: sqlite3.Connection,
         clock: Callable[[], datetime],
+        max_requests: int,
     ) -> None:
         """Put the parts together; the directory is locked, and the database migrated."""
         self._closed = False
@@ -60,6 +64,7 @@ class SqliteStore:
         key = connection.execute("SELECT value FROM meta WHERE key = 'page_token_key'").fetchone()
         self.page_token_key: bytes = key[0]
         sequence = connection.execute("SELECT ifnull(max(last_seq), 0) FROM scopes").fetchone()
+        limit_count(connection, max_requests)
         self._indexer = Indexer(directory.index_dir, connect_reader(directory.database_file))
         self._writer = Writer(connection, sequence[0], self._indexer.note)
         self._readers = Readers(directory.database_file)
@@ -71,12 +76,20 @@ class SqliteStore:
         self.requests = self._requests
 
     @classmethod
-    def open(cls, data_dir: Path, *, clock: Callable[[], datetime] = _now) -> SqliteStore:
+    def open(
+        cls,
+        data_dir: Path,
+        *,
+        clock: Callable[[], datetime] = _now,
+        max_requests: int = DEFAULT_MAX_REQUESTS,
+    ) -> SqliteStore:
         """Open a data directory, or create it. Blocks, for long if an index is made anew.
 
         Args:
             data_dir: of the database, its index and its spool.
             clock: tells the time, with its zone.
+            max_requests: of how many requests it is remembered what came of them, above 0;
+                the oldest beyond them are forgotten.
 
         Raises:
             OperatorError: it cannot be used; the message says what to do.
@@ -87,7 +100,7 @@ class SqliteStore:
             connection = connect_writer(directory.database_file)
             opened.callback(connection.close)
             try:
-                store = cls(directory, connection, clock)
+                store = cls(directory, connection, clock, max_requests)
             except (sqlite3.Error, OSError) as error:
                 raise _unusable(directory, error) from error
             # From here on the store closes what was opened.
@@ -147,6 +160,14 @@ class SqliteStore:
             StorageUnavailable: the database cannot be read.
         """
         return self._figure("SELECT ifnull(sum(passage_count), 0) FROM documents")
+
+    def request_count(self) -> int:
+        """Return of how many requests it is remembered what came of them. Blocks.
+
+        Raises:
+            StorageUnavailable: the database cannot be read.
+        """
+        return self._figure("SELECT count(*) FROM requests")
 
     def _figure(self, query: str) -> int:
         figure: int = self._readers.run_blocking(lambda reader: reader.execute(query).fetchone()[0])
