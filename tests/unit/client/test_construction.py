@@ -54,7 +54,6 @@ if TYPE_CHECKING:
         {"timeout_s": 86_401},
         {"server_name": None},
     ],
-    ids=str,
 )
 async def test_what_is_of_a_wrong_kind_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
