@@ -43,7 +43,7 @@ ask: setup ## ask the running server: make ask Q="Which port serves the metrics?
 	@$(BIN)/kotaemon-grpc ask "$(Q)" $(ARGS)
 
 test: setup ## run the tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile $(ARGS)
 
 test-faults: setup ## break servers under load: make test-faults ARGS="--only kill9,disk_full"
 	@$(BIN)/python tests/faults/run.py $(ARGS)
