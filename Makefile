@@ -6,7 +6,7 @@ ARGS ?=
 MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve ask test test-faults lint format gen baseline lock bench bench-retrieval soak clean
+.PHONY: help setup serve ask test test-faults lint format gen baseline lock bench bench-retrieval soak chart-test chart-docs clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -33,6 +33,17 @@ setup: .venv/.installed ## make the virtual environment, locked
 	$(PYTHON) -m venv --clear .venv-bench
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	.venv-bench/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv-chart/.installed: requirements/chart.txt pyproject.toml
+	$(PYTHON) -m venv --clear .venv-chart
+	.venv-chart/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/chart.txt
+	.venv-chart/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv-checkov/.installed: requirements/checkov.txt
+	$(PYTHON) -m venv --clear .venv-checkov
+	.venv-checkov/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/checkov.txt
 	@touch $@
 
 serve: setup ## start the server with the project's documentation as its sample corpus
@@ -73,6 +84,10 @@ lock: setup ## lock the newest versions of what we depend on
 	  --python-version 3.11 requirements/gen.in -o requirements/gen.txt
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header \
 	  --python-version 3.11 pyproject.toml --extra server --extra otlp requirements/bench.in -o requirements/bench.txt
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header \
+	  --python-version 3.11 pyproject.toml --extra server --extra otlp requirements/chart.in -o requirements/chart.txt
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header \
+	  --python-version 3.11 requirements/checkov.in -o requirements/checkov.txt
 
 bench: .venv-bench/.installed ## measure the pipeline against its peers, on two idle cores
 	.venv-bench/bin/python bench/run.py $(ARGS)
@@ -83,5 +98,12 @@ soak: .venv-bench/.installed ## see whether memory grows: make soak MINUTES=60
 bench-retrieval: setup ## measure retrieval and answers: make bench-retrieval DATA=DIR
 	$(BIN)/python bench/retrieval.py $(DATA)
 
+chart-test: .venv-chart/.installed .venv-checkov/.installed ## test the chart with real Helm 3 and 4, without a cluster
+	@.venv-chart/bin/python scripts/chart-tools
+	.venv-chart/bin/python -m pytest tests/chart $(ARGS)
+
+chart-docs: .venv-chart/.installed ## derive the chart's README and the schema of its settings
+	.venv-chart/bin/python scripts/chart-docs
+
 clean: ## remove what was made here, but certificates and data
-	rm -rf .venv .venv-gen .venv-bench .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .venv-gen .venv-bench .venv-chart .venv-checkov .mypy_cache .pytest_cache .ruff_cache build dist

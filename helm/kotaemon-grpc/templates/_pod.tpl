@@ -1,0 +1,218 @@
+{{/* The pod of the server, without what a StatefulSet adds. */}}
+{{- define "kotaemon-grpc.pod" -}}
+metadata:
+  labels:
+    {{- include "kotaemon-grpc.labels" (dict "root" . "component" "server" "labels" .Values.podLabels) | nindent 4 }}
+  annotations:
+    {{- merge (dict "checksum/config" (include "kotaemon-grpc.restartsFor" . | sha256sum)) .Values.podAnnotations .Values.commonAnnotations | toYaml | nindent 4 }}
+spec:
+  {{- include "kotaemon-grpc.pullSecrets" . | trim | nindent 2 }}
+  serviceAccountName: {{ include "kotaemon-grpc.serviceAccountName" . | quote }}
+  automountServiceAccountToken: false
+  enableServiceLinks: false
+  securityContext:
+    {{- include "kotaemon-grpc.podSecurity" . | nindent 4 }}
+  terminationGracePeriodSeconds: {{ include "kotaemon-grpc.terminationSeconds" . }}
+  {{- include "kotaemon-grpc.scheduling" . | trim | nindent 2 }}
+  {{- with .Values.initContainers }}
+  initContainers:
+    {{- range . }}
+    - {{- include "kotaemon-grpc.hardened" (dict "root" $ "container" .) | nindent 6 }}
+    {{- end }}
+  {{- end }}
+  containers:
+    - name: server
+      {{- include "kotaemon-grpc.server" . | nindent 6 }}
+    {{- range .Values.sidecars }}
+    - {{- include "kotaemon-grpc.hardened" (dict "root" $ "container" .) | nindent 6 }}
+    {{- end }}
+  volumes:
+    {{- include "kotaemon-grpc.volumes" . | trim | nindent 4 }}
+    {{- with .Values.extraVolumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}
+
+{{- define "kotaemon-grpc.server" -}}
+image: {{ include "kotaemon-grpc.image" . | quote }}
+imagePullPolicy: {{ include "kotaemon-grpc.pullPolicy" . }}
+command: [kotaemon-grpc]
+args:
+  - serve
+  - --config
+  - /etc/kotaemon-grpc/config.toml
+  {{- range .Values.extraArgs }}
+  - {{ . | quote }}
+  {{- end }}
+{{- $passphrase := .Values.tls.keyPassphrase }}
+{{- if or $passphrase.existingSecret .Values.extraEnv }}
+env:
+  {{- with $passphrase.existingSecret }}
+  - name: KOTAEMON_GRPC_TLS__KEY_PASSPHRASE
+    valueFrom:
+      secretKeyRef: {name: {{ quote . }}, key: {{ quote $passphrase.key }}}
+  {{- end }}
+  {{- with .Values.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+{{- with .Values.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+ports:
+  - {name: grpc, containerPort: 50051, protocol: TCP}
+  - {name: health, containerPort: 50052, protocol: TCP}
+  - {name: operations, containerPort: 9464, protocol: TCP}
+  {{- range .Values.listeners }}
+  - {name: {{ quote .name }}, containerPort: {{ int .port }}, protocol: TCP}
+  {{- end }}
+{{- range $kind := list "startup" "readiness" "liveness" }}
+{{ $kind }}Probe:
+  # Without "service" it is asked for the server as a whole.
+  grpc: {port: 50052}
+  {{- range $key, $number := index $.Values.probes $kind }}
+  {{ $key }}: {{ int $number }}
+  {{- end }}
+{{- end }}
+{{- with .Values.shutdown.preStopSeconds }}
+lifecycle:
+  preStop:
+    sleep: {seconds: {{ int . }}}
+{{- end }}
+resources:
+  {{- toYaml .Values.resources | nindent 2 }}
+securityContext:
+  {{- include "kotaemon-grpc.containerSecurity" . | nindent 2 }}
+# A server that does not start says why on stderr.
+terminationMessagePolicy: FallbackToLogsOnError
+volumeMounts:
+  - {name: config, mountPath: /etc/kotaemon-grpc, readOnly: true}
+  - {name: data, mountPath: /var/lib/kotaemon-grpc}
+  - {name: tmp, mountPath: /tmp}
+  {{- range $name := include "kotaemon-grpc.fileVolumes" . | fromYaml | keys | sortAlpha }}
+  - {name: files-{{ $name }}, mountPath: /etc/kotaemon-grpc-files/{{ $name }}, readOnly: true}
+  {{- end }}
+  {{- if .Values.documents }}
+  - {name: documents, mountPath: /srv/documents, readOnly: true}
+  {{- end }}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{- define "kotaemon-grpc.scheduling" -}}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+topologySpreadConstraints:
+  {{- $labels := include "kotaemon-grpc.selector" (dict "root" . "component" "server") | fromYaml }}
+  {{- $default := list
+    (dict "maxSkew" 1 "topologyKey" "topology.kubernetes.io/zone" "whenUnsatisfiable" "ScheduleAnyway")
+    (dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway") }}
+  {{- range .Values.topologySpreadConstraints | default $default }}
+  - {{- merge (dict "labelSelector" (dict "matchLabels" $labels)) . | toYaml | nindent 4 }}
+  {{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . | quote }}
+{{- end }}
+{{- with .Values.schedulerName }}
+schedulerName: {{ . | quote }}
+{{- end }}
+{{- with .Values.runtimeClassName }}
+runtimeClassName: {{ . | quote }}
+{{- end }}
+dnsPolicy: {{ .Values.dnsPolicy }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* A container of the user, with what the restricted standard asks for. What it says itself wins. */}}
+{{- define "kotaemon-grpc.hardened" -}}
+{{- $container := deepCopy .container -}}
+{{- $required := include "kotaemon-grpc.containerSecurity" .root | fromYaml -}}
+{{- $_ := set $container "securityContext" (merge ($container.securityContext | default dict) $required) -}}
+{{- toYaml $container -}}
+{{- end }}
+
+{{/* What is mounted below /etc/kotaemon-grpc-files: a volume source by the name of its directory. */}}
+{{- define "kotaemon-grpc.fileVolumes" -}}
+{{- $fullname := include "kotaemon-grpc.fullname" . -}}
+{{- $volumes := dict "tls" (dict "secret" (include "kotaemon-grpc.tlsSecret" .)) -}}
+{{- with .Values.tls.clientCA -}}
+{{- if include "kotaemon-grpc.anyAsksForCertificates" $ -}}
+{{- if .inline }}{{ $_ := set $volumes "client-ca" (dict "configMap" (printf "%s-client-ca" $fullname)) -}}
+{{- else if .existingSecret }}{{ $_ := set $volumes "client-ca" (dict "secret" .existingSecret) -}}
+{{- else if .existingConfigMap }}{{ $_ := set $volumes "client-ca" (dict "configMap" .existingConfigMap) }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.listeners -}}
+{{- if .secretName }}{{ $_ := set $volumes (printf "tls-%s" .name) (dict "secret" .secretName) }}{{ end -}}
+{{- end -}}
+{{- with .Values.operations.tls -}}
+{{- if and .enabled .secretName }}{{ $_ := set $volumes "operations" (dict "secret" .secretName) }}{{ end -}}
+{{- end -}}
+{{- with .Values.apiKeys -}}
+{{- if or .inline .existingSecret -}}
+{{- $_ := set $volumes "api-keys" (dict "secret" (.existingSecret | default (printf "%s-api-keys" $fullname))) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $file := .Values.files -}}
+{{- if $file.existingSecret }}{{ $_ := set $volumes $name (dict "secret" $file.existingSecret) -}}
+{{- else if $file.existingConfigMap }}{{ $_ := set $volumes $name (dict "configMap" $file.existingConfigMap) -}}
+{{- else }}{{ $_ := set $volumes $name (dict (empty $file.secret | ternary "configMap" "secret") (printf "%s-%s" $fullname $name)) }}{{ end -}}
+{{- end -}}
+{{- toYaml $volumes -}}
+{{- end }}
+
+{{- define "kotaemon-grpc.volumes" -}}
+- name: config
+  configMap:
+    name: {{ .Values.existingConfigMap | default (include "kotaemon-grpc.fullname" .) | quote }}
+{{- range $name, $source := include "kotaemon-grpc.fileVolumes" . | fromYaml }}
+- name: files-{{ $name }}
+  {{- with $source.secret }}
+  # The group of the pod reads it, and nobody else.
+  secret: {secretName: {{ quote . }}, defaultMode: 0440, optional: false}
+  {{- end }}
+  {{- with $source.configMap }}
+  configMap: {name: {{ quote . }}, optional: false}
+  {{- end }}
+{{- end }}
+- name: tmp
+  emptyDir: {sizeLimit: {{ .Values.tmpSize }}}
+{{- with .Values.documents }}
+- name: documents
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if eq .Values.storage.kind "none" }}
+- name: data
+  emptyDir: {sizeLimit: {{ .Values.storage.size }}}
+{{- else if .Values.storage.existingClaim }}
+- name: data
+  persistentVolumeClaim: {claimName: {{ quote .Values.storage.existingClaim }}}
+{{- end }}
+{{- end }}
+
+{{- define "kotaemon-grpc.drainSeconds" -}}
+{{- with .Values.shutdown }}{{ add .preStopSeconds (ceil .delaySeconds) (ceil .graceSeconds) }}{{ end -}}
+{{- end }}
+
+{{- define "kotaemon-grpc.terminationSeconds" -}}
+{{- .Values.shutdown.terminationGracePeriodSeconds | int | default (include "kotaemon-grpc.drainSeconds" . | int | add 10) -}}
+{{- end }}

@@ -1,0 +1,226 @@
+"""What the chart refuses, before anything is installed, and what it says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.chart.helm import Refused
+
+if TYPE_CHECKING:
+    from tests.chart.helm import Helm
+
+MANY: dict[str, Any] = {"storage": {"kind": "none"}, "replicas": 2}
+TOKENS: dict[str, Any] = {"name": "tokens", "port": 50061, "credentials": ["jwt"]}
+
+# Values that do not go together, and a part of what is said.
+TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
+    "two pods on an embedded store": ({"replicas": 2}, "one server at a time"),
+    "an embedded store that is scaled": (
+        {"autoscaling": {"enabled": True}},
+        "one server at a time",
+    ),
+    "an embedded store that KEDA scales": (
+        {"autoscaling": {"external": True}},
+        "one server at a time",
+    ),
+    "more pods at least than at most": (
+        MANY | {"autoscaling": {"enabled": True, "minReplicas": 5, "maxReplicas": 4}},
+        "minReplicas is above maxReplicas",
+    ),
+    "nothing to scale by": (
+        MANY | {"autoscaling": {"enabled": True, "cpuUtilization": 0}},
+        "nothing to scale by",
+    ),
+    "a part of no request": (
+        MANY | {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}},
+        "set resources.requests.cpu",
+    ),
+    "a drain that is cut off": (
+        {"shutdown": {"terminationGracePeriodSeconds": 39}},
+        "39 is too short: preStopSeconds, delaySeconds and graceSeconds are 35 together",
+    ),
+    "a drain that nobody waits for": (
+        MANY | {"shutdown": {"delaySeconds": 0}},
+        "calls would still be routed",
+    ),
+    "a name twice": (
+        {"listeners": [TOKENS, TOKENS | {"port": 50062}]},
+        'the name "tokens" is taken',
+    ),
+    "a name of the chart's": (
+        {"listeners": [TOKENS | {"name": "health"}]},
+        'the name "health" is taken',
+    ),
+    "a port twice": ({"listeners": [TOKENS | {"port": 50052}]}, "port 50052 is taken"),
+    "a port of the Service": (
+        {"service": {"port": 8443}, "listeners": [TOKENS | {"port": 8443}]},
+        "port 8443 is taken",
+    ),
+    "with and without certificates": ({"credentials": ["certificate", "jwt"]}, "every client"),
+    "keys that are nowhere": ({"credentials": ["api_key"]}, "set apiKeys.existingSecret"),
+    "tokens of nobody": ({"listeners": [TOKENS]}, "set config.identity.issuers"),
+    "two sources of keys": (
+        {"apiKeys": {"existingSecret": "a", "inline": "b"}},
+        "apiKeys: give existingSecret or inline",
+    ),
+    "two sources of CAs": (
+        {"tls": {"clientCA": {"existingSecret": "a", "existingConfigMap": "b"}}},
+        "tls.clientCA: give one of",
+    ),
+    "two files of settings": (
+        {"existingConfigMap": "a", "config": {"log": {"level": "debug"}}},
+        "existingConfigMap takes its place",
+    ),
+    "no issuer": ({"tls": {"certManager": {"enabled": True}}}, "name the Issuer"),
+    "a client's certificate of nobody": (
+        {"tls": {"certManager": {"client": {"enabled": True}}}},
+        "needs tls.certManager.enabled",
+    ),
+    "a file of the chart's": (
+        {"files": {"tls": {"existingSecret": "a"}}},
+        'the name "tls" is taken',
+    ),
+    "a file from nowhere": ({"files": {"a": {}}}, "files.a: give one of"),
+    "a file from two places": (
+        {"files": {"a": {"existingSecret": "a", "inline": {"b": "c"}}}},
+        "files.a: give one of",
+    ),
+    "a volume of the chart's": (
+        {"extraVolumes": [{"name": "data", "emptyDir": {}}]},
+        'extraVolumes: the name "data" is taken',
+    ),
+    "a container of the chart's": (
+        {"sidecars": [{"name": "server", "image": "a"}]},
+        'the name "server" is taken',
+    ),
+    "certificates over plaintext": (
+        {"operations": {"tls": {"clientCertificates": True}}},
+        "set operations.tls.enabled",
+    ),
+    "Prometheus without a certificate": (
+        {
+            "operations": {"tls": {"enabled": True, "clientCertificates": True}},
+            "serviceMonitor": {"enabled": True},
+        },
+        "asks Prometheus for a certificate",
+    ),
+    "a route to nowhere": (
+        {"ingress": {"enabled": True, "hosts": ["a.example"], "listener": "b"}},
+        'there is no listener "b"',
+    ),
+    "an Ingress for no host": ({"ingress": {"enabled": True}}, "ingress.hosts"),
+    "a GRPCRoute of no Gateway": ({"grpcRoute": {"enabled": True}}, "grpcRoute.parentRefs"),
+    "a TLSRoute of no Gateway": (
+        {"tlsRoute": {"enabled": True, "hostnames": ["a.example"]}},
+        "tlsRoute.parentRefs",
+    ),
+    "a TLSRoute for no host": (
+        {"tlsRoute": {"enabled": True, "parentRefs": [{"name": "a"}]}},
+        "tlsRoute.hostnames",
+    ),
+    "nodes that are never drained": (
+        {"podDisruptionBudget": {"minAvailable": 1}},
+        "keep a node from ever being drained",
+    ),
+    "nodes that are never drained, the other way": (
+        {"podDisruptionBudget": {"maxUnavailable": 0}},
+        "keep a node from ever being drained",
+    ),
+    "a release that begins with a digit": ({"_release": "1a"}, "begin with a letter"),
+}
+
+# Values that the schema refuses, and the path that Helm names.
+ALONE: dict[str, tuple[dict[str, Any], str]] = {
+    "a value that is not there": ({"replicaCount": 2}, "replicaCount"),
+    "a misspelt value inside another": ({"tls": {"secret": "a"}}, "secret"),
+    "text for a number": ({"replicas": "2"}, "replicas"),
+    "a number for text": ({"image": {"tag": 1.0}}, "tag"),
+    "text for a truth value": ({"ingress": {"enabled": "true"}}, "enabled"),
+    "another kind of store": ({"storage": {"kind": "nfs"}}, "kind"),
+    "storage that pods share": ({"storage": {"accessModes": ["ReadWriteMany"]}}, "accessModes"),
+    "a digest that is none": ({"image": {"digest": "sha256:abc"}}, "digest"),
+    "an unknown credential": ({"credentials": ["password"]}, "credentials"),
+    "no credential": ({"credentials": []}, "credentials"),
+    "a version of TLS that is too old": ({"tls": {"minVersion": "1.1"}}, "minVersion"),
+    "root": ({"podSecurity": {"runAsUser": 0}}, "runAsUser"),
+    "a privileged sidecar": (
+        {"sidecars": [{"name": "a", "image": "b", "securityContext": {"privileged": True}}]},
+        "privileged",
+    ),
+    "a sidecar with a host port": (
+        {"sidecars": [{"name": "a", "image": "b", "ports": [{"containerPort": 1, "hostPort": 1}]}]},
+        "hostPort",
+    ),
+    "a volume of the host": (
+        {"extraVolumes": [{"name": "a", "hostPath": {"path": "/"}}]},
+        "hostPath",
+    ),
+    "documents of the host": ({"documents": {"hostPath": {"path": "/"}}}, "hostPath"),
+    "an unconfined container": (
+        {"podAnnotations": {"container.apparmor.security.beta.kubernetes.io/server": "unconfined"}},
+        "apparmor",
+    ),
+    "a private key among CAs": (
+        {"tls": {"clientCA": {"inline": "-----BEGIN PRIVATE KEY-----"}}},
+        "inline",
+    ),
+    "a misspelt section": ({"config": {"limit": {}}}, "limit"),
+    "a misspelt setting": ({"config": {"limits": {"engine_place": 1}}}, "engine_place"),
+    "a setting of another type": ({"config": {"limits": {"engine_places": "16"}}}, "engine_places"),
+    "a setting out of range": ({"config": {"limits": {"engine_places": 0}}}, "engine_places"),
+    "an address, which is the chart's": ({"config": {"server": {"listen": "0.0.0.0:1"}}}, "listen"),
+    "plaintext": ({"config": {"server": {"insecure": True}}}, "insecure"),
+    "a section of the chart's": ({"config": {"tls": {}}}, "tls"),
+}
+
+
+def refusal(helm: Helm, values: dict[str, Any], **options: Any) -> str:
+    release = values.pop("_release", "agents")
+    with pytest.raises(Refused) as caught:
+        helm.render(values, release=release, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("what", TOGETHER)
+def test_values_that_do_not_go_together_are_refused(helm: Helm, what: str) -> None:
+    values, said = TOGETHER[what]
+    assert said in refusal(helm, dict(values))
+
+
+@pytest.mark.parametrize("what", ALONE)
+def test_schema_refuses(helm: Helm, what: str) -> None:
+    values, said = ALONE[what]
+    message = refusal(helm, values)
+    assert "schema" in message
+    assert said in message
+
+
+def test_all_problems_are_told_at_once(helm_4: Helm) -> None:
+    message = refusal(helm_4, {"replicas": 2, "credentials": ["api_key"]})
+    assert "one server at a time" in message
+    assert "set apiKeys.existingSecret" in message
+
+
+def test_kubelet_that_cannot_sleep_is_refused(helm_4: Helm) -> None:
+    values = {"shutdown": {"preStopSeconds": 5}}
+    assert "use delaySeconds" in refusal(helm_4, values, kubernetes="1.29")
+    assert helm_4.render(values, kubernetes="1.30")
+
+
+def test_older_kubernetes_is_refused(helm: Helm) -> None:
+    assert "1.26" in refusal(helm, {}, kubernetes="1.26.0")
+
+
+def test_what_is_refused_is_taken_when_it_is_right(helm_4: Helm) -> None:
+    # So that the refusals above are for their reasons.
+    issuer = {"name": "a", "issuer": "b", "audiences": ["c"], "jwks": "https://d.example/jwks"}
+    values = MANY | {
+        "shutdown": {"terminationGracePeriodSeconds": 40},
+        "listeners": [TOKENS],
+        "config": {"identity": {"issuers": [issuer]}},
+        "podDisruptionBudget": {"minAvailable": 1},
+        "ingress": {"enabled": True, "hosts": ["a.example"], "listener": "tokens"},
+        "autoscaling": {"external": True},
+    }
+    assert helm_4.render(values)
