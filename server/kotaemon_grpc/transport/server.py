@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
     import grpc
 
-CALLS_AHEAD = 16
+CALLS_AHEAD = 12
 """How many calls of a method may arrive before the loop comes round to them.
 
-A further one waits in core. Each costs a few KB a method; 4 gain half of what 16 do.
+A further one waits in core. Each costs a few KB a method. With more of them, more of an
+overload waits in the event loop, and refusals come late. 4 gain about half as much.
 """
 
 _NO_METHOD = "/"
