@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 MAX_BYTES = 1024 * 1024
 """The most that a file of certificates, keys or settings has: far more than any needs."""
 
-_PRIVATE_FILE = 0o600
-_PRIVATE_DIRECTORY = 0o700
+PRIVATE_FILE = 0o600
+PUBLIC_FILE = 0o644
+PRIVATE_DIRECTORY = 0o700
 
 
 def read(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
@@ -60,10 +61,20 @@ def locked(path: Path) -> Iterator[None]:
         OSError: the directory cannot be written.
     """
     if not path.parent.is_dir():
-        path.parent.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
     # A file of its own: the one that is written is replaced, and its lock with it.
-    lock = path.with_name(f".{path.name}.lock")
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, _PRIVATE_FILE)
+    with holding(path.with_name(f".{path.name}.lock")):
+        yield
+
+
+@contextmanager
+def holding(lock: Path) -> Iterator[None]:
+    """Hold a lock, which is a file that is created if it is missing; wait for it.
+
+    Raises:
+        OSError: its directory cannot be written.
+    """
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -71,14 +82,14 @@ def locked(path: Path) -> Iterator[None]:
         os.close(descriptor)  # and with it the lock
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Put a file in place in one step, with mode 0600 from the start.
+def write(path: Path, content: bytes, mode: int) -> None:
+    """Put a file in place in one step, with this mode from the start.
 
     Raises:
         OSError: it cannot be written; what was there is untouched.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE_FILE)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -88,6 +99,15 @@ def replace(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put a file in place as `write` does, with mode 0600 and safe from a power cut.
+
+    Raises:
+        OSError: it cannot be written; what was there is untouched.
+    """
+    write(path, content, PRIVATE_FILE)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)  # a revocation must not be undone by a power cut

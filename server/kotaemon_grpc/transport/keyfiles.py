@@ -1,10 +1,8 @@
-"""Key files: private from their first byte on, whole or not there, one writer at a time."""
+"""Files of certificates and keys: what is wrong with them is told to the operator."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,29 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PRIVATE_FILE = 0o600
-PUBLIC_FILE = 0o644
-PRIVATE_DIRECTORY = 0o700
 _LOCK = ".lock"
-
-
-def write(path: Path, content: bytes, mode: int) -> None:
-    """Put a file in place in one step, with this mode from the start.
-
-    Raises:
-        OSError: it cannot be written; what was there is untouched.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def read(path: Path, what: str) -> bytes:
@@ -72,7 +48,7 @@ def writing(directory: Path) -> Iterator[None]:
     try:
         if not directory.is_dir():
             directory.parent.mkdir(parents=True, exist_ok=True)
-            directory.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+            directory.mkdir(mode=files.PRIVATE_DIRECTORY, exist_ok=True)
         yield
     except OSError as error:
         raise OperatorError(
@@ -88,10 +64,5 @@ def locked(directory: Path) -> Iterator[None]:
     Raises:
         OperatorError: the directory cannot be written.
     """
-    with writing(directory):
-        descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)  # and with it the lock
+    with writing(directory), files.holding(directory / _LOCK):
+        yield

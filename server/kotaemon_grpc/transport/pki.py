@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from kotaemon_grpc.auth import files
 from kotaemon_grpc.core.errors import OperatorError
 from kotaemon_grpc.transport import certificate as certificates
 from kotaemon_grpc.transport import keyfiles
@@ -152,7 +153,7 @@ def _renew(directory: Path, now: dt.datetime) -> list[Change]:
     if new_ca:
         key = _load_key(key_path) if key_path.exists() else _new_key(key_path)
         signed = certificates.sign_ca(key, _CA_NAME, CA_LIFE, now)
-        keyfiles.write(ca_path, _pem(signed), keyfiles.PUBLIC_FILE)
+        files.write(ca_path, _pem(signed), files.PUBLIC_FILE)
         changes.append(Change(ca_path, renewed=had_ca))
     authority = _load_authority(directory)
     for name, subject in _leaves().items():
@@ -216,8 +217,8 @@ def _write_leaf(  # noqa: PLR0917 - private, and all of different types
     leaf = certificates.sign_leaf(
         subject, key.public_key(), authority.certificate, authority.key, (now, end)
     )
-    keyfiles.write(key_path, _key_pem(key), keyfiles.PRIVATE_FILE)
-    keyfiles.write(certificate_path, _pem(leaf), keyfiles.PUBLIC_FILE)
+    files.write(key_path, _key_pem(key), files.PRIVATE_FILE)
+    files.write(certificate_path, _pem(leaf), files.PUBLIC_FILE)
 
 
 def _load_authority(directory: Path) -> _Authority:
@@ -253,7 +254,7 @@ def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 def _new_key(path: Path) -> ec.EllipticCurvePrivateKey:
     key = ec.generate_private_key(ec.SECP256R1())
-    keyfiles.write(path, _key_pem(key), keyfiles.PRIVATE_FILE)
+    files.write(path, _key_pem(key), files.PRIVATE_FILE)
     return key
 
 
