@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import grpc
 from google.protobuf.message import Message
-from google.rpc import status_pb2
 
-from kotaemon_grpc.client.errors import CallError, error_from_status
+from kotaemon_grpc.client.errors import CallError, failed
 from kotaemon_grpc.client.retry import is_expired
 from kotaemon_grpc.client.transport import CallSpec
 
@@ -106,10 +105,7 @@ class Attempts:
         except TimeoutError:
             if not bound.expired():
                 raise
-        raise error_from_status(_LATE)
-
-
-_LATE = status_pb2.Status(
-    code=grpc.StatusCode.DEADLINE_EXCEEDED.value[0],
-    message="the deadline passed before there were credentials to show",
-)
+        raise failed(
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            "the deadline passed before there were credentials to show",
+        )

@@ -40,6 +40,14 @@ class _Named(Protocol):
     request_id: str
 
 
+class _List(Protocol):
+    page_token: str
+
+
+class _Page(Protocol):
+    next_page_token: str
+
+
 def new_request_id() -> str:
     """Name a request so that its repetition does nothing twice (AIP-155)."""
     return str(uuid.uuid4())
@@ -94,6 +102,24 @@ class Calls:
             return await self._repeated(
                 call, method, lambda spec: self._transport.unary(spec, request)
             )
+
+    async def pages(
+        self, method: Method[R], request: Message, timeout_s: float | None = None
+    ) -> AsyncGenerator[R, None]:
+        """Get page after page of a list, each by a call of its own (AIP-158).
+
+        The arguments are those of `unary`; the deadline is that of each page.
+
+        Raises:
+            CallError: it failed.
+            CredentialsError: there are none to show.
+        """
+        while True:
+            page = await self.unary(method, request, timeout_s)
+            yield page
+            if not (token := cast("_Page", page).next_page_token):
+                return
+            cast("_List", request).page_token = token
 
     async def client_stream(
         self,

@@ -17,8 +17,9 @@ from kotaemon_grpc.client.errors import (
     ConfigurationError,
     UnavailableError,
     error_from_rpc,
+    failed,
 )
-from kotaemon_grpc.client.links import Pool, failed
+from kotaemon_grpc.client.links import Pool
 from kotaemon_grpc.client.sending import Sending, closed
 from kotaemon_grpc.client.targets import is_local, targets_of
 from kotaemon_grpc.client.tls import TlsWatch

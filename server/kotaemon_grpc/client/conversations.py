@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from kotaemon_grpc.client import values
@@ -78,13 +79,10 @@ class Conversations:
             CallError: it failed.
         """
         request = pb.ListConversationsRequest()
-        while True:
-            page = await self._calls.unary(_LIST, request, timeout_s)
-            for conversation in page.conversations:
-                yield values.conversation_from_pb(conversation)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        async with aclosing(self._calls.pages(_LIST, request, timeout_s)) as pages:
+            async for page in pages:
+                for conversation in page.conversations:
+                    yield values.conversation_from_pb(conversation)
 
     async def list_turns(
         self, conversation: str, *, timeout_s: float | None = None
@@ -95,13 +93,10 @@ class Conversations:
             CallError: it failed.
         """
         request = pb.ListTurnsRequest(parent=conversation)
-        while True:
-            page = await self._calls.unary(_LIST_TURNS, request, timeout_s)
-            for turn in page.turns:
-                yield values.turn_from_pb(turn, conversation)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        async with aclosing(self._calls.pages(_LIST_TURNS, request, timeout_s)) as pages:
+            async for page in pages:
+                for turn in page.turns:
+                    yield values.turn_from_pb(turn, conversation)
 
     async def delete_conversation(
         self, name: str, *, request_id: str = "", timeout_s: float | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
 
 from kotaemon_grpc.client.errors import ConfigurationError, CredentialsError
-from kotaemon_grpc.client.tls import path_of
+from kotaemon_grpc.client.files import path_of, stamp_of
 from kotaemon_grpc.wire import headers
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class SecretFile:
             CredentialsError: the file is no good, and what was read is forgotten.
         """
         try:
-            stamp = self._stamp()
+            stamp = stamp_of(self.path)
             if not self._value or stamp != self._seen:
                 self._value = self._read()
                 self._seen = stamp
@@ -167,10 +167,6 @@ class SecretFile:
     def forget(self) -> None:
         """Use no longer what was read."""
         self._value = ""
-
-    def _stamp(self) -> object:
-        found = self.path.stat()
-        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
     def _read(self) -> str:
         with self.path.open("rb") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import IO, TYPE_CHECKING
 
 from kotaemon_grpc.client import values
@@ -147,13 +148,10 @@ class Documents:
             CallError: it failed.
         """
         request = pb.ListDocumentsRequest(parent=collection)
-        while True:
-            page = await self._calls.unary(_LIST, request, timeout_s)
-            for document in page.documents:
-                yield values.document_from_pb(document)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        async with aclosing(self._calls.pages(_LIST, request, timeout_s)) as pages:
+            async for page in pages:
+                for document in page.documents:
+                    yield values.document_from_pb(document)
 
     async def delete_document(
         self, name: str, *, request_id: str = "", timeout_s: float | None = None

@@ -166,9 +166,9 @@ _CLASSES = {
 
 def error_from_rpc(error: grpc.aio.AioRpcError) -> CallError:
     """Make of what gRPC raises an error that says what the server said."""
-    status = status_pb2.Status(code=error.code().value[0], message=error.details() or "")
+    status = status_of(error.code(), error.details() or "")
     if (error.code(), status.message) == _LOST:
-        status = status_pb2.Status(code=grpc.StatusCode.UNAVAILABLE.value[0], message=LOST_REASON)
+        status = status_of(grpc.StatusCode.UNAVAILABLE, LOST_REASON)
     pushback_ms = None
     for key, value in error.trailing_metadata() or ():
         if key == STATUS_DETAILS and isinstance(value, bytes):
@@ -184,6 +184,16 @@ def error_from_rpc(error: grpc.aio.AioRpcError) -> CallError:
 def error_from_status(status: status_pb2.Status) -> CallError:
     """Make an error of a status, as the terminal event of a stream carries it."""
     return _CLASSES.get(_code_of(status), CallError)(status)
+
+
+def failed(code: grpc.StatusCode, message: str) -> CallError:
+    """Make the error of a call whose end no server has told."""
+    return error_from_status(status_of(code, message))
+
+
+def status_of(code: grpc.StatusCode, message: str) -> status_pb2.Status:
+    """Make a status without details."""
+    return status_pb2.Status(code=code.value[0], message=message)
 
 
 def _code_of(status: status_pb2.Status) -> grpc.StatusCode:

@@ -6,9 +6,8 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import grpc
-from google.rpc import status_pb2
 
-from kotaemon_grpc.client.errors import CallError, error_from_status
+from kotaemon_grpc.client.errors import CallError, error_from_status, failed
 from kotaemon_grpc.pb.v2 import agent_pb2 as pb
 
 if TYPE_CHECKING:
@@ -42,13 +41,7 @@ async def until_terminal(responses: AsyncGenerator[E, None]) -> AsyncGenerator[E
                         async for _ in responses:
                             pass
                     return
-        raise error_from_status(_CUT_SHORT)
+        raise failed(grpc.StatusCode.UNKNOWN, "the stream ended without a terminal event")
     except CallError as error:
         error.sequence_number = last
         raise
-
-
-_CUT_SHORT = status_pb2.Status(
-    code=grpc.StatusCode.UNKNOWN.value[0],
-    message="the stream ended without a terminal event",
-)

@@ -9,14 +9,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 import grpc
-from google.rpc import status_pb2
 
-from kotaemon_grpc.client.errors import error_from_status
+from kotaemon_grpc.client.errors import failed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
-
-    from kotaemon_grpc.client.errors import CallError
 
 Dial: TypeAlias = "Callable[[str], grpc.aio.Channel]"
 """Opens a channel to a target."""
@@ -207,11 +204,6 @@ class Pool:
         await link.idle.wait()
         await link.close()
         del self._retiring[link]
-
-
-def failed(code: grpc.StatusCode, message: str) -> CallError:
-    """Make the error of a call that did not get as far as a server."""
-    return error_from_status(status_pb2.Status(code=code.value[0], message=message))
 
 
 def _ready(links: Iterable[Link]) -> list[Link]:

@@ -160,13 +160,10 @@ class Questions:
             CallError: it failed.
         """
         request = pb.SearchRequest(query=query, collection=collection, page_size=100)
-        while True:
-            page = await self._calls.unary(_SEARCH, request, timeout_s)
-            for result in page.results:
-                yield values.result_from_pb(result)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        async with aclosing(self._calls.pages(_SEARCH, request, timeout_s)) as pages:
+            async for page in pages:
+                for result in page.results:
+                    yield values.result_from_pb(result)
 
 
 async def _turns(

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2
 
-from kotaemon_grpc.client.errors import CallError, error_from_status
+from kotaemon_grpc.client.errors import CallError, error_from_status, status_of
+from kotaemon_grpc.client.sending import closed
 from kotaemon_grpc.wire.reasons import DOMAIN
 
 if TYPE_CHECKING:
@@ -60,12 +61,9 @@ class FakeTransport:
 
     async def client_stream(self, call: CallSpec[R], requests: AsyncIterator[Message]) -> R:
         """See `Transport`."""
-        try:
-            async with _until(_end_s(call)):
-                response: R = await self._answer(call, requests)
-                return response
-        finally:
-            await _close(requests)
+        async with closed(requests), _until(_end_s(call)):
+            response: R = await self._answer(call, requests)
+            return response
 
     async def server_stream(self, call: CallSpec[R], request: Message) -> AsyncGenerator[R, None]:
         """See `Transport`."""
@@ -77,12 +75,9 @@ class FakeTransport:
         self, call: CallSpec[R], requests: AsyncIterator[Message]
     ) -> AsyncGenerator[R, None]:
         """See `Transport`."""
-        try:
-            async with aclosing(self._responses(call, requests)) as responses:
-                async for response in responses:
-                    yield response
-        finally:
-            await _close(requests)
+        async with closed(requests), aclosing(self._responses(call, requests)) as responses:
+            async for response in responses:
+                yield response
 
     async def replace_targets(self, targets: Sequence[str]) -> None:
         """Keep them in `targets`."""
@@ -123,7 +118,7 @@ def failure(
     retry_pushback_ms: int | None = None,
 ) -> CallError:
     """Make an error as if a server had sent it; `CallError` explains the arguments."""
-    status = status_pb2.Status(code=code.value[0], message=message)
+    status = status_of(code, message)
     if reason:
         status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
     if retry_after_s is not None:
@@ -159,8 +154,3 @@ async def _until(end_s: float | None) -> AsyncGenerator[None, None]:
         if end_s is None or asyncio.get_running_loop().time() < end_s:
             return
     raise failure(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed before the answer came")
-
-
-async def _close(requests: AsyncIterator[Message]) -> None:
-    if inspect.isasyncgen(requests):
-        await requests.aclose()

@@ -5,15 +5,16 @@ from __future__ import annotations
 import ssl
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
 
 from kotaemon_grpc.client.errors import ConfigurationError
+from kotaemon_grpc.client.files import path_of, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 _LOOK_INTERVAL_S = 2.0
 _PUT_OFF_S = 30.0
@@ -160,17 +161,6 @@ class TlsWatch:
         self._look_at_s = self._clock() + _PUT_OFF_S
 
 
-def path_of(given: object, noun: str) -> Path:
-    """Return a path that may be given as text.
-
-    Raises:
-        ConfigurationError: it is neither, or is empty.
-    """
-    if not isinstance(given, str | Path) or given == "":
-        raise ConfigurationError(f"{noun} must be a path, not {given!r}")
-    return Path(given)
-
-
 def _read(path: Path | None) -> bytes | None:
     if path is None:
         return None
@@ -188,7 +178,6 @@ def _read(path: Path | None) -> bytes | None:
 
 def _stamp(path: Path) -> object:
     try:
-        found = path.stat()
+        return stamp_of(path)
     except OSError as error:
         return error.errno
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size

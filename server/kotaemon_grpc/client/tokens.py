@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus, urlencode
 
 import grpc
-from google.rpc import status_pb2
 
 from kotaemon_grpc.client.credentials import is_showable
-from kotaemon_grpc.client.errors import ConfigurationError, CredentialsError, error_from_status
+from kotaemon_grpc.client.errors import ConfigurationError, CredentialsError, failed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,9 +169,4 @@ def _untrusted(error: ssl.SSLCertVerificationError) -> CredentialsError:
 
 def unavailable(why: str) -> CallError:
     """Make the error of an authorization server that may answer later."""
-    return error_from_status(
-        status_pb2.Status(
-            code=grpc.StatusCode.UNAVAILABLE.value[0],
-            message=f"the authorization server gives no token: {why}",
-        )
-    )
+    return failed(grpc.StatusCode.UNAVAILABLE, f"the authorization server gives no token: {why}")
