@@ -86,7 +86,7 @@ async def serve(setting: Setting, services: Callable[[Metrics], Sequence[Service
         (listening,) = await bind_all(
             settings,
             services(metrics),
-            await HealthReporter.create(),
+            HealthReporter(),
             seam_for=seams.seam_for,
             report=report,
             on_change=lambda _material: access.forget(),

@@ -63,7 +63,7 @@ class Drain:
         signal = await signals.wait_for_stop()
         self._log.info(names.EVENT_DRAINING, **{names.KEY_SIGNAL: signal.name})
         self._on_begin()
-        await self._health.shut_down()
+        self._health.shut_down()
         if self.servers:
             await asyncio.sleep(delay_s)
 

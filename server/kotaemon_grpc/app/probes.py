@@ -72,7 +72,7 @@ async def open_to_probes(
         tell_expiries(metrics, files.value.material)
     operations_address = await operations.start()
     opened.push_async_callback(operations.stop)
-    health = await HealthReporter.create()
+    health = HealthReporter()
     health_server = HealthServer(config.server.health_listen, health)
     health_address = await health_server.start()
     opened.push_async_callback(health_server.stop)

@@ -114,7 +114,7 @@ async def serve(
         except OperatorError as error:
             log.exception(names.EVENT_FAILED)
             parts.readiness.not_serving_because = str(error)
-            await parts.health.shut_down()
+            parts.health.shut_down()
             await _end(drain, 0, 1, telemetry, opened)
             raise
         await _end(drain, config.server.shutdown_grace_s, 0, telemetry, opened)
@@ -197,7 +197,7 @@ async def _live(parts: _Parts, opened: AsyncExitStack) -> NoReturn:
         opened.push_async_callback(each.server.stop, None)
         drain.servers.append(each.server)
         await each.server.start()
-    await parts.health.set_serving(service.name for service in backend.services)
+    parts.health.set_serving(service.name for service in backend.services)
     parts.readiness.not_serving_because = ""
     parts.log.info(names.EVENT_SERVING, **_announced(parts.listening), **parts.probed)
     await until_ended(

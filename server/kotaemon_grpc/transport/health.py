@@ -111,25 +111,22 @@ class _Servicer:
 
 
 class HealthReporter:
-    """Tells probes and clients which services serve. Until told otherwise, none does."""
+    """Tells probes and clients which services serve. Until told otherwise, none does.
 
-    def __init__(self, request_timeout_s: float) -> None:
-        """Start with nothing known; use `create`."""
-        self._servicer = _Servicer(request_timeout_s)
-        self._threaded = ThreadedHealthServicer(request_timeout_s)
-        self._services: set[str] = {""}
-        self._is_shut_down = False
+    It is told on the event loop.
+    """
 
-    @classmethod
-    async def create(cls, *, request_timeout_s: float = REQUEST_TIMEOUT_S) -> HealthReporter:
-        """Make a reporter that says NOT_SERVING for the server as a whole.
+    def __init__(self, *, request_timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+        """Say NOT_SERVING for the server as a whole.
 
         Args:
             request_timeout_s: a call whose request takes longer is ended; above 0.
         """
-        reporter = cls(request_timeout_s)
-        await reporter.set_not_serving()
-        return reporter
+        self._servicer = _Servicer(request_timeout_s)
+        self._threaded = ThreadedHealthServicer(request_timeout_s)
+        self._services: set[str] = {""}
+        self._is_shut_down = False
+        self.set_not_serving()
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         """Return the handlers of the health service by path, for an asynchronous server."""
@@ -140,25 +137,25 @@ class HealthReporter:
         """Return the same by name, for a server that has threads."""
         return _handlers(self._threaded)
 
-    async def set_serving(self, services: Iterable[str]) -> None:
+    def set_serving(self, services: Iterable[str]) -> None:
         """Say SERVING for these full service names and for the server as a whole."""
         self._services.update(services)
-        await self._set(_SERVING)
+        self._set(_SERVING)
 
-    async def set_not_serving(self) -> None:
+    def set_not_serving(self) -> None:
         """Say NOT_SERVING for all services that were named so far."""
-        await self._set(_NOT_SERVING)
+        self._set(_NOT_SERVING)
 
-    async def _set(self, status: Any) -> None:
+    def _set(self, status: Any) -> None:
         if self._is_shut_down:
             return
         for service in self._services:
             self._servicer.set(service, status)
             self._threaded.set(service, status)
 
-    async def shut_down(self) -> None:
+    def shut_down(self) -> None:
         """Say NOT_SERVING for ever: the first step of a drain, before calls are refused."""
-        await self.set_not_serving()
+        self.set_not_serving()
         self._is_shut_down = True
 
     def end_watches(self) -> None:

@@ -73,9 +73,9 @@ class House:
 
 
 @pytest.fixture
-async def reporter() -> HealthReporter:
-    reporter = await HealthReporter.create()
-    await reporter.set_serving([])
+def reporter() -> HealthReporter:
+    reporter = HealthReporter()
+    reporter.set_serving([])
     return reporter
 
 

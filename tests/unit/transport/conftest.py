@@ -40,7 +40,7 @@ def serve(pki_dir: Path) -> Callable[..., Any]:
         address: Address = LOOPBACK,
     ) -> AsyncIterator[tuple[Address, HealthReporter]]:
         material = tls.load(pki_dir / "server.pem", pki_dir / "server-key.pem", pki_dir / "ca.pem")
-        reporter = await HealthReporter.create()
+        reporter = HealthReporter()
         server = Server({**handlers, **reporter.handlers()}, listener.server_options(BOUNDS))
         bound = listener.bind(server, address, Rotation(lambda: material).credentials())
         await server.start()

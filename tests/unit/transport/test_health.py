@@ -27,8 +27,8 @@ END_OF_HEADERS = 0x4
 
 
 @pytest.fixture
-async def reporter() -> HealthReporter:
-    return await HealthReporter.create()
+def reporter() -> HealthReporter:
+    return HealthReporter()
 
 
 @pytest.fixture
@@ -97,12 +97,12 @@ async def _status(stub: Any, service: str = "") -> int:
 
 async def test_nothing_serves_until_it_is_said(stub: Any, reporter: HealthReporter) -> None:
     assert await _status(stub) == NOT_SERVING
-    await reporter.set_serving(["kotaemon.v2.AgentService"])
+    reporter.set_serving(["kotaemon.v2.AgentService"])
     assert await _status(stub) == SERVING
     assert await _status(stub, "kotaemon.v2.AgentService") == SERVING
-    await reporter.set_not_serving()
+    reporter.set_not_serving()
     assert await _status(stub, "kotaemon.v2.AgentService") == NOT_SERVING
-    await reporter.set_serving([])
+    reporter.set_serving([])
     assert await _status(stub, "kotaemon.v2.AgentService") == SERVING
 
 
@@ -113,18 +113,18 @@ async def test_an_unknown_service_is_not_found(stub: Any) -> None:
 
 
 async def test_a_shut_down_is_for_ever(stub: Any, reporter: HealthReporter) -> None:
-    await reporter.set_serving([])
-    await reporter.shut_down()
-    await reporter.set_serving([])
+    reporter.set_serving([])
+    reporter.shut_down()
+    reporter.set_serving([])
     assert await _status(stub) == NOT_SERVING
 
 
 async def test_a_watch_tells_changes(stub: Any, reporter: HealthReporter) -> None:
     watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=30)
     assert (await watch.read()).status == NOT_SERVING
-    await reporter.set_serving([])
+    reporter.set_serving([])
     assert (await watch.read()).status == SERVING
-    await reporter.shut_down()
+    reporter.shut_down()
     assert (await watch.read()).status == NOT_SERVING
 
 
@@ -136,9 +136,9 @@ async def test_a_watch_beside_other_services_ends_when_told_to(reporter: HealthR
         stub = health_pb2_grpc.HealthStub(channel)
         watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=30)
         assert (await watch.read()).status == NOT_SERVING
-        await reporter.set_serving([])
+        reporter.set_serving([])
         assert (await watch.read()).status == SERVING
-        await reporter.shut_down()
+        reporter.shut_down()
         assert (await watch.read()).status == NOT_SERVING
         reporter.end_watches()
         assert await watch.read() is grpc.aio.EOF
@@ -153,11 +153,11 @@ async def test_a_watch_that_is_ended_has_told_the_last_state(
     watches = []
     async with serving(reporter) as address, grpc.aio.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        await reporter.set_serving([])
+        reporter.set_serving([])
         for _ in range(MAX_WATCHES):
             watches.append(stub.Watch(health_pb2.HealthCheckRequest(), timeout=30))
             assert (await watches[-1].read()).status == SERVING
-        await reporter.shut_down()
+        reporter.shut_down()
         reporter.end_watches()  # no watch has had a turn of the loop since the change
         reporter.end_threaded_watches()
         for watch in watches:
@@ -173,7 +173,7 @@ async def test_the_health_port_stops_when_all_watches_have_told_the_last_state(
     async with grpc.aio.insecure_channel(str(await server.start())) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == NOT_SERVING
-        await reporter.set_serving([])
+        reporter.set_serving([])
         stopping = asyncio.create_task(server.stop())
         assert (await watch.read()).status == SERVING
         assert await watch.read() is grpc.aio.EOF
@@ -186,7 +186,7 @@ async def test_a_watch_that_the_client_leaves_harms_nobody(
     watch = stub.Watch(health_pb2.HealthCheckRequest(service="a"), timeout=30)
     assert (await watch.read()).status == SERVICE_UNKNOWN
     watch.cancel()
-    await reporter.set_serving(["a"])
+    reporter.set_serving(["a"])
     assert await _status(stub, "a") == SERVING
 
 
@@ -211,13 +211,13 @@ async def test_mtls_and_health_port_tell_the_same(
     async with serve() as (address, reporter), connect(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         assert await _status(stub) == NOT_SERVING
-        await reporter.set_serving([])
+        reporter.set_serving([])
         assert await _status(stub) == SERVING
 
 
 @pytest.mark.parametrize("method", ["Check", "Watch"])
 async def test_unfinished_calls_of_one_connection_hold_up_no_other(method: str) -> None:
-    reporter = await HealthReporter.create(request_timeout_s=100)  # no limit ends them
+    reporter = HealthReporter(request_timeout_s=100)  # no limit ends them
     async with _on_threads(reporter) as address, grpc.aio.insecure_channel(address) as channel:
         host, _, port = address.rpartition(":")
         with socket.create_connection((host, int(port)), 20) as raw:
@@ -240,7 +240,7 @@ async def test_unfinished_calls_of_one_connection_hold_up_no_other(method: str) 
 async def test_a_call_without_its_request_is_ended(
     serving: Callable[..., Any], code: grpc.StatusCode, method: str
 ) -> None:
-    reporter = await HealthReporter.create(request_timeout_s=0.05)
+    reporter = HealthReporter(request_timeout_s=0.05)
     async with serving(reporter) as address, grpc.aio.insecure_channel(address) as channel:
         call = channel.stream_stream(f"/grpc.health.v1.Health/{method}")()  # has no deadline
         assert await call.code() is code
@@ -262,13 +262,13 @@ async def test_what_is_no_request_asks_for_an_unknown_service(
 
 @pytest.mark.parametrize("serving", [_on_threads, _on_a_loop])
 async def test_the_limit_is_for_the_request_alone(serving: Callable[..., Any]) -> None:
-    reporter = await HealthReporter.create(request_timeout_s=1)
+    reporter = HealthReporter(request_timeout_s=1)
     async with serving(reporter) as address, grpc.aio.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=30)
         assert (await watch.read()).status == NOT_SERVING
         late = channel.stream_unary("/grpc.health.v1.Health/Check")(timeout=30)
         await late.code()  # the limit, which began after that of the watch, is over
-        await reporter.set_serving([])
+        reporter.set_serving([])
         assert (await watch.read()).status == SERVING
         watch.cancel()

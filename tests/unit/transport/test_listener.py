@@ -82,7 +82,7 @@ async def test_metadata_over_the_limit_ends_its_call_every_time(
     serve: Callable[..., Any], connect: Callable[..., Any]
 ) -> None:
     async with serve() as (address, reporter), connect(address) as channel:
-        await reporter.set_serving([])
+        reporter.set_serving([])
         check = health_pb2_grpc.HealthStub(channel).Check
         for size, code in ((12_000, None), (17_000, grpc.StatusCode.RESOURCE_EXHAUSTED)):
             for _ in range(5):

@@ -53,7 +53,7 @@ async def test_a_client_with_a_certificate_of_the_ca_is_served(
     serve: Callable[..., Any], connect: Callable[..., Any]
 ) -> None:
     async with serve() as (address, reporter), connect(address) as channel:
-        await reporter.set_serving([])
+        reporter.set_serving([])
         assert await _check(channel) == health_pb2.HealthCheckResponse.SERVING
 
 
