@@ -22,7 +22,6 @@ from process import ServerFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
 CORPUS = Path(__file__).parents[1] / "tests" / "corpus"
 
@@ -118,12 +117,7 @@ class Served:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._child.terminate()
         try:
             self._child.wait(_STOP_S)

@@ -64,24 +64,23 @@ class Issuer:
         return self.token(tenant, *roles, key=_KINDS[self.algorithm][0]())
 
 
-class KeyServer:
-    """Serves key sets over HTTPS, by the name of the issuer."""
+class Answering(http.server.BaseHTTPRequestHandler):
+    """Answers a request, and logs nothing."""
 
-    def __init__(self, certs: Path) -> None:
-        self.sets: dict[str, bytes] = {}
-        sets = self.sets
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body)
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                body = sets.get(self.path.strip("/"))
-                self.send_response(200 if body else 503)
-                self.end_headers()
-                self.wfile.write(body or b"")
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
 
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+class HttpsServer:
+    """A server on a thread of its own, with the certificate of the server under test."""
+
+    def __init__(self, certs: Path, handler: type[Answering]) -> None:
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certs / "server.pem", certs / "server-key.pem")
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
@@ -93,3 +92,35 @@ class KeyServer:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class KeyServer(HttpsServer):
+    """Serves key sets, by the name of the issuer."""
+
+    def __init__(self, certs: Path) -> None:
+        self.sets: dict[str, bytes] = {}
+        sets = self.sets
+
+        class Handler(Answering):
+            def do_GET(self) -> None:
+                body = sets.get(self.path.strip("/"))
+                self.answer(200 if body else 503, body or b"")
+
+        super().__init__(certs, Handler)
+
+
+class TokenServer(HttpsServer):
+    """Gives tokens, for as long as it says that they are good."""
+
+    def __init__(self, certs: Path, make: Callable[[int], str]) -> None:
+        self.given: list[str] = []
+        given = self.given
+
+        class Handler(Answering):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["content-length"]))
+                given.append(make(len(given) + 1))
+                answer = {"access_token": given[-1], "token_type": "Bearer", "expires_in": 300}
+                self.answer(200, json.dumps(answer).encode())
+
+        super().__init__(certs, Handler)

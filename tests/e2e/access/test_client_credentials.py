@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
-import json
-import ssl
-import threading
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -16,44 +12,12 @@ from kotaemon_grpc.client import AgentClient, AuthenticationError, TlsFiles
 from kotaemon_grpc.client.credentials import ApiKey, ApiKeyFile, StaticToken, TokenFile
 from kotaemon_grpc.client.oauth2 import OAuth2ClientCredentials
 
+from .providers import TokenServer
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 QUESTION = "When does the canteen open?"
-
-
-class TokenServer:
-    """Gives tokens over HTTPS, for as long as it says that they are good."""
-
-    def __init__(self, certs: Path, make: Callable[[int], str]) -> None:
-        self.given: list[str] = []
-        given = self.given
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["content-length"]))
-                given.append(make(len(given) + 1))
-                answer = {"access_token": given[-1], "token_type": "Bearer", "expires_in": 300}
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(json.dumps(answer).encode())
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certs / "server.pem", certs / "server-key.pem")
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.url = f"https://127.0.0.1:{self._server.server_port}/token"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 def client_of(house: Any, listener: str, credentials: Any) -> AgentClient:
@@ -107,7 +71,7 @@ async def test_a_token_of_an_authorization_server_is_taken_and_replaced_when_it_
 
     with closing(TokenServer(house.certs, make)) as tokens:
         credentials = OAuth2ClientCredentials(
-            tokens.url, "robot", "s3cret", ca=house.certs / "ca.pem"
+            f"{tokens.url}/token", "robot", "s3cret", ca=house.certs / "ca.pem"
         )
         async with client_of(house, "jwt", credentials) as client:
             for _ in range(3):
