@@ -173,8 +173,8 @@ class HealthReporter:
 class HealthServer:
     """A plaintext gRPC server that serves health checking and nothing else.
 
-    It has threads and no loop: whoever reaches it needs no certificate, and a path
-    that is not UTF-8 ends a server of `grpc.aio` (seen in grpcio 1.85.1).
+    It has threads and no loop, so that it neither waits for the event loop nor holds it up:
+    probes are answered while that is busy, and whoever reaches it needs no certificate.
     """
 
     def __init__(self, address: Address, reporter: HealthReporter) -> None:

@@ -199,6 +199,18 @@ async def test_the_health_port_serves_nothing_else(reporter: HealthReporter) -> 
     await server.stop()
 
 
+async def test_the_health_port_answers_while_the_loop_is_busy(reporter: HealthReporter) -> None:
+    server = HealthServer(Address("127.0.0.1", 0), reporter)
+    bound = await server.start()
+    with grpc.insecure_channel(str(bound)) as channel:
+        # It waits for the answer on the thread of the loop.
+        reply = health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(), timeout=10
+        )
+    assert reply.status == NOT_SERVING
+    await server.stop()
+
+
 async def test_a_taken_port_names_its_flag(reporter: HealthReporter, taken_port: int) -> None:
     server = HealthServer(Address("127.0.0.1", taken_port), reporter)
     with pytest.raises(OperatorError, match=r"in use; .* with --health-listen"):
