@@ -6,10 +6,10 @@ ARGS ?=
 MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve ask test test-faults lint format gen baseline lock bench bench-retrieval soak chart-test chart-docs clean
+.PHONY: help setup serve ask test test-faults lint format gen baseline lock bench bench-retrieval soak chart-test chart-docs image image-base image-test clean
 
 help: ## list the verbs
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: .venv/.installed ## make the virtual environment, locked
 
@@ -88,6 +88,10 @@ lock: setup ## lock the newest versions of what we depend on
 	  --python-version 3.11 pyproject.toml --extra server --extra otlp requirements/chart.in -o requirements/chart.txt
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header \
 	  --python-version 3.11 requirements/checkov.in -o requirements/checkov.txt
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header \
+	  --python-version 3.11 pyproject.toml --extra server --extra otlp -o requirements/image.txt
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header \
+	  --python-version 3.11 requirements/wheel.in -o requirements/wheel.txt
 
 bench: .venv-bench/.installed ## measure the pipeline against its peers, on two idle cores
 	.venv-bench/bin/python bench/run.py $(ARGS)
@@ -104,6 +108,17 @@ chart-test: .venv-chart/.installed .venv-checkov/.installed ## test the chart wi
 
 chart-docs: .venv-chart/.installed ## derive the chart's README and the schema of its settings
 	.venv-chart/bin/python scripts/chart-docs
+
+image: ## build the image with docker, podman or buildah: make image BASE=debian@sha256:...
+	@$(PYTHON) scripts/image $(ARGS)
+
+image-base: ## make a base for the image with debootstrap, where no registry is reached
+	@scripts/image-base $(ARGS)
+
+image-test: setup ## build the image, and test what is in it and how it runs
+	@mkdir -p build
+	@$(PYTHON) scripts/image >build/image.json
+	$(BIN)/python -m pytest tests/image $(ARGS)
 
 clean: ## remove what was made here, but certificates and data
 	rm -rf .venv .venv-gen .venv-bench .venv-chart .venv-checkov .mypy_cache .pytest_cache .ruff_cache build dist

@@ -24,6 +24,7 @@ _VERBS = {
     "chat": "chat",
     "config": "config",
     "documents": "documents",
+    "health": "health",
     "import": "import_",
     "keys": "keys",
     "search": "search",
