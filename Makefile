@@ -6,7 +6,7 @@ ARGS ?=
 MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve ask test test-faults lint format gen baseline lock bench bench-retrieval soak chart-test chart-docs image image-base image-test clean
+.PHONY: help setup serve ask test test-faults lint format gen baseline lock bench bench-retrieval soak chart-test chart-docs image image-base image-test release release-test clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -44,6 +44,11 @@ setup: .venv/.installed ## make the virtual environment, locked
 .venv-checkov/.installed: requirements/checkov.txt
 	$(PYTHON) -m venv --clear .venv-checkov
 	.venv-checkov/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/checkov.txt
+	@touch $@
+
+.venv-release/.installed: requirements/release.txt
+	$(PYTHON) -m venv --clear .venv-release
+	.venv-release/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/release.txt
 	@touch $@
 
 serve: setup ## start the server with the project's documentation as its sample corpus
@@ -92,6 +97,8 @@ lock: setup ## lock the newest versions of what we depend on
 	  --python-version 3.11 pyproject.toml --extra server --extra otlp -o requirements/image.txt
 	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header \
 	  --python-version 3.11 requirements/wheel.in -o requirements/wheel.txt
+	$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header \
+	  --python-version 3.11 requirements/release.in -o requirements/release.txt
 
 bench: .venv-bench/.installed ## measure the pipeline against its peers, on two idle cores
 	.venv-bench/bin/python bench/run.py $(ARGS)
@@ -120,5 +127,11 @@ image-test: setup ## build the image, and test what is in it and how it runs
 	@$(PYTHON) scripts/image >build/image.json
 	$(BIN)/python -m pytest tests/image $(ARGS)
 
+release: .venv-release/.installed ## make a release in dist/: make release SIGNING_KEY=... ARGS="--push REGISTRY"
+	@.venv-release/bin/python scripts/release $(ARGS)
+
+release-test: .venv-release/.installed ## make a release of a copy, push it to a registry here, and verify it
+	.venv-release/bin/python -m pytest --confcutdir tests/release tests/release $(ARGS)
+
 clean: ## remove what was made here, but certificates and data
-	rm -rf .venv .venv-gen .venv-bench .venv-chart .venv-checkov .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .venv-gen .venv-bench .venv-chart .venv-checkov .venv-release .mypy_cache .pytest_cache .ruff_cache build dist
