@@ -121,14 +121,15 @@ class Access:
         return tuple(self._sources.values())
 
     async def load(self) -> None:
-        """Read what tokens and keys are verified with.
+        """Read what tokens and keys are verified with, all at once.
 
         Raises:
             OperatorError: a file cannot be used.
         """
-        for setting, source in self._sources.items():
-            with _naming(setting):
-                await source.load()
+        loads = [_load(setting, source) for setting, source in self._sources.items()]
+        for problem in await asyncio.gather(*loads, return_exceptions=True):
+            if problem is not None:
+                raise problem
 
     async def keep_up_to_date(self) -> None:
         """Read it again, for ever, when it changes."""
@@ -196,6 +197,11 @@ class Access:
         """Verify every caller again: keys, CAs, rules or the policy have changed."""
         for authenticator in self._authenticators:
             authenticator.forget()
+
+
+async def _load(setting: str, source: KeySet | ApiKeyVerifier) -> None:
+    with _naming(setting):
+        await source.load()
 
 
 def _setting_of_issuer(name: str) -> str:

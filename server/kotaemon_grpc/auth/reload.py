@@ -25,6 +25,9 @@ EARLY_S = 10.0
 READ_LIMIT_S = 30.0
 """How long a source may take. A network file system that hangs takes for ever."""
 
+START_LIMIT_S = 1.0
+"""How long the start of the server waits for a source that it can do without."""
+
 _FIRST_RETRY_S = 1.0
 _MAX_DOUBLINGS = 16  # beyond any interval; the number of failures has no bound
 
@@ -106,13 +109,13 @@ class Reloaded(Generic[C, T]):
         self._wanted = asyncio.Event()
 
     async def load(self) -> None:
-        """Read it for the first time.
+        """Read it for the first time. A source that is not required has `START_LIMIT_S`.
 
         Raises:
             OperatorError: the source is required and fails. Another is tried again by
                 `refresh_forever`.
         """
-        await self._reload()
+        await self._reload(self._limit_s if self._source.required else START_LIMIT_S)
         if self.problem and self._source.required:
             raise OperatorError(
                 f"{self._source.name} cannot be used: {self.problem}; mend it or name another"
@@ -122,7 +125,7 @@ class Reloaded(Generic[C, T]):
         """Read it again and again: at its interval, and after a failure sooner, backing off."""
         while True:
             await self._rest()
-            await self._reload()
+            await self._reload(self._limit_s)
 
     def refresh_soon(self) -> None:
         """Ask for another attempt now, unless there was one in the last `EARLY_S`."""
@@ -152,11 +155,11 @@ class Reloaded(Generic[C, T]):
             wanted.cancel()
         self._wanted.clear()
 
-    async def _reload(self) -> None:
+    async def _reload(self, limit_s: float) -> None:
         self._attempted_s = self._clock()
         ok, found = False, None
         try:
-            found = await self._read_in_time()
+            found = await self._read_in_time(limit_s)
         except Exception as error:  # noqa: BLE001 - whatever is wrong, what was good is kept
             self._failures += 1
             if self._failures <= self._patience:
@@ -173,11 +176,11 @@ class Reloaded(Generic[C, T]):
         if changed:
             self._on_change()
 
-    async def _read_in_time(self) -> tuple[C, T] | None:
+    async def _read_in_time(self, limit_s: float) -> tuple[C, T] | None:
         reading = self._reading or asyncio.ensure_future(asyncio.to_thread(self._read))
         self._reading = reading
         try:
-            await asyncio.wait((reading,), timeout=self._limit_s)
+            await asyncio.wait((reading,), timeout=limit_s)
         except asyncio.CancelledError:
             reading.cancel()
             raise

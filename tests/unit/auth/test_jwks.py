@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -259,6 +260,25 @@ async def test_a_provider_that_is_down_at_the_start_is_waited_for(
     provider.gives = OSError("down")
     await followed.attempt()
     assert followed.keys.find("other", "RS256") is None  # they were read: it is a bad token
+
+
+async def test_the_start_does_not_wait_for_a_provider_that_keeps_silent(
+    follow: Callable[..., Any], jwk: Any, jwks: Any
+) -> None:
+    answers = threading.Event()
+
+    def fetch(*_: object) -> bytes:
+        assert answers.wait(60)
+        return jwks(jwk("rs"))
+
+    followed, rest_s = await follow(URL, fetch=fetch)
+    assert rest_s == 1
+    assert (followed.told, followed.keys.problem) == ([False], "it takes too long")
+    with pytest.raises(CredentialsSourceUnavailable):
+        followed.keys.find("rs", "RS256")
+    answers.set()
+    assert await followed.attempt() == 300  # the fetch that was begun, and no second one
+    assert followed.keys.find("rs", "RS256") is not None
 
 
 async def test_an_unknown_key_is_looked_for_soon_but_not_often(
