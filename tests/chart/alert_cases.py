@@ -174,9 +174,28 @@ CASES: dict[str, tuple[list[tuple[str, str]], str, list[str]]] = {
         [],
     ),
     "log lines are lost": (
-        [UP, pod("kotaemon_grpc_log_lines_dropped_total", "0x5 0+9x40")],
+        [UP, pod("kotaemon_grpc_log_lines_dropped_total", "0x5 0+9x40", ', kind="other"')],
         "30m",
         ["KotaemonGrpcLogLinesDropped"],
+    ),
+    "one line of the audit log is lost": (
+        [
+            UP,
+            pod("kotaemon_grpc_log_lines_dropped_total", "0x5 1x40", ', kind="audit"'),
+            pod("kotaemon_grpc_log_lines_dropped_total", "0x50", ', kind="other"'),
+        ],
+        "7m",
+        ["KotaemonGrpcAuditLinesDropped"],
+    ),
+    "there is no room for more requests": (
+        [UP, pod("kotaemon_grpc_requests_remembered", "100000x60")],
+        "45m",
+        ["KotaemonGrpcRequestsForgotten"],
+    ),
+    "there is room for more requests": (
+        [UP, pod("kotaemon_grpc_requests_remembered", "90000x60")],
+        "45m",
+        [],
     ),
     "spans are lost": (
         [UP, pod("kotaemon_grpc_spans_dropped_total", "0x5 0+9x60")],
@@ -186,7 +205,7 @@ CASES: dict[str, tuple[list[tuple[str, str]], str, list[str]]] = {
     "nothing is lost": (
         [
             UP,
-            pod("kotaemon_grpc_log_lines_dropped_total", "5x60"),
+            pod("kotaemon_grpc_log_lines_dropped_total", "5x60", ', kind="audit"'),
             pod("kotaemon_grpc_spans_dropped_total", "5x60"),
         ],
         "45m",

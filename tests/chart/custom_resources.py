@@ -127,7 +127,11 @@ _CERTIFICATE = _exactly(
             {"size": {"type": "integer"}},
         ),
     },
-    {"dnsNames": _many(_HOSTNAME), "uris": _many(_TEXT)},
+    {
+        "commonName": _TEXT | {"maxLength": 64},
+        "dnsNames": _many(_HOSTNAME),
+        "uris": _many(_TEXT),
+    },
 )
 
 _SERVICE_MONITOR = _exactly(
@@ -173,7 +177,10 @@ SPECS: dict[tuple[str, str], Schema] = {
     ("monitoring.coreos.com/v1", "ServiceMonitor"): _SERVICE_MONITOR,
     ("monitoring.coreos.com/v1", "PrometheusRule"): _PROMETHEUS_RULE,
     ("gateway.networking.k8s.io/v1", "GRPCRoute"): _GRPC_ROUTE,
-    ("gateway.networking.k8s.io/v1", "BackendTLSPolicy"): _BACKEND_TLS,
+    **{
+        (f"gateway.networking.k8s.io/{version}", "BackendTLSPolicy"): _BACKEND_TLS
+        for version in ("v1", "v1alpha3")
+    },
     **{
         (f"gateway.networking.k8s.io/{version}", "TLSRoute"): _TLS_ROUTE
         for version in ("v1", "v1alpha3", "v1alpha2")

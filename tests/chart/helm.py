@@ -21,6 +21,21 @@ FILES = "/etc/kotaemon-grpc-files"  # where the server finds Secrets and the lik
 Manifest = dict[str, Any]
 Values = dict[str, Any]
 
+DEFAULTS: Values = yaml.safe_load((CHART / "values.yaml").read_text())
+
+
+def merged(values: Values, stronger: Values) -> Values:
+    """Lay values over others, as Helm does: maps are merged, and null takes a value away."""
+    result = dict(values)
+    for key, value in stronger.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = merged(result[key], value)
+        else:
+            result[key] = value
+    return result
+
 
 class Refused(Exception):
     """Helm did not render; the text is what it said."""

@@ -34,9 +34,21 @@ def alerts(rules: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def check_fires(
     tools: Path, tmp_path: Path, rules: dict[str, Any], case: str, expected: list[str]
 ) -> None:
+    firing = [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in expected]
+    query = 'count by (alertname) (ALERTS{alertstate="firing"})'
+    check_samples(tools, tmp_path, rules, case, query, firing)
+
+
+def check_samples(
+    tools: Path,
+    tmp_path: Path,
+    rules: dict[str, Any],
+    case: str,
+    query: str,
+    expected: list[dict[str, Any]],
+) -> None:
     series, when, _ = CASES[case]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
-    firing = [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in expected]
     test = {
         "rule_files": ["rules.yaml"],
         "evaluation_interval": "1m",
@@ -45,11 +57,7 @@ def check_fires(
                 "interval": "1m",
                 "input_series": [{"series": name, "values": values} for name, values in series],
                 "promql_expr_test": [
-                    {
-                        "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
-                        "eval_time": when,
-                        "exp_samples": firing,
-                    }
+                    {"expr": query, "eval_time": when, "exp_samples": expected},
                 ],
             }
         ],
@@ -63,6 +71,14 @@ def test_alerts_fire_when_they_should(helm_4: Helm, tools: Path, tmp_path: Path,
     check_fires(tools, tmp_path, rendered_rules(helm_4), case, CASES[case][2])
 
 
+def test_share_of_faults_is_nothing_while_there_are_none(
+    helm_4: Helm, tools: Path, tmp_path: Path
+) -> None:
+    query = "max(kotaemon_grpc:errors:ratio_rate5m)"
+    none = [{"labels": "{}", "value": 0}]
+    check_samples(tools, tmp_path, rendered_rules(helm_4), "at rest", query, none)
+
+
 def test_every_alert_is_seen_firing(helm_4: Helm) -> None:
     assert set(alerts(rendered_rules(helm_4))) == {
         name for case in CASES.values() for name in case[2]
@@ -74,6 +90,13 @@ def test_budget_of_the_values_counts(helm_4: Helm, tools: Path, tmp_path: Path) 
     case = "one in fifty calls fails for an hour"
     check_fires(tools, tmp_path, rules, case, [])
     assert "* 0.005)" in alerts(rules)["KotaemonGrpcErrorBudgetBurnsFast"]["expr"]
+
+
+def test_limit_of_the_settings_counts(helm_4: Helm, tools: Path, tmp_path: Path) -> None:
+    for limit, firing in ((80_000, ["KotaemonGrpcRequestsForgotten"]), (10_000_000, [])):
+        values = {"config": {"requests": {"max_count": limit}}, "prometheusRule": {"enabled": True}}
+        rules = only(helm_4.render(values), "PrometheusRule")["spec"]
+        check_fires(tools, tmp_path, rules, "there is room for more requests", firing)
 
 
 def test_alerts_can_be_left_out_labelled_and_added(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Of all checks of the default render; the best charts of others have 7 %.
 MOST_FAILED = 0.03
 
-# Each with the reason why it stays.
+# Each with the reason why it stays; docs/kubernetes.md tells it to users.
 LEFT = {
     # A chart cannot know the digest of an image that its user builds or mirrors; `image.digest`
     # takes it.

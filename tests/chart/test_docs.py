@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from tests.chart.helm import CHART, EXAMPLES, ROOT
+from tests.chart.test_checkov import LEFT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,6 +105,12 @@ def test_values_in_the_guide_are_taken(helm_4: Helm) -> None:
     assert len(values) > 5
     for each in values:
         helm_4.run("lint", "--strict", CHART, values=each)
+
+
+def test_guide_explains_what_checkov_still_finds() -> None:
+    guide = (ROOT / "docs" / "kubernetes.md").read_text()
+    for check, _ in LEFT:
+        assert f"`{check}`" in guide
 
 
 def test_guide_names_every_example() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from tests.chart.helm import (
     CHART,
     EXAMPLES,
     Helm,
+    Refused,
     StrictLoader,
     of_kind,
     only,
@@ -100,16 +102,57 @@ def test_parent_can_leave_the_chart_out(helm: Helm, parent: Path) -> None:
     assert helm.run("template", "x", parent, values={"agents": {"enabled": False}}).strip() == ""
 
 
+def test_one_parent_may_have_it_twice_under_other_names(helm: Helm, tmp_path: Path) -> None:
+    chart = yaml.safe_load((EXAMPLES / "subchart" / "Chart.yaml").read_text())
+    (dependency,) = chart["dependencies"]
+    dependency |= {"repository": f"file://{CHART}", "condition": ""}
+    chart["dependencies"] = [dependency | {"alias": name} for name in ("staff", "public")]
+    (tmp_path / "Chart.yaml").write_text(yaml.safe_dump(chart))
+    helm.run("dependency", "update", tmp_path)
+    values = {
+        "nameOverride": "umbrella",  # the parent's own
+        "global": {"imageRegistry": "r.example", "imagePullSecrets": "one", "other": {"a": [1]}},
+        "staff": {"nameOverride": "people", "replicas": 0},
+        "public": {"storage": {"kind": "none"}, "replicas": 3},
+    }
+    manifests = helm.render(values, chart=tmp_path, release="x" * 53)
+    # Names are cut, and those of one parent differ all the same.
+    own = [each for each in manifests if each["kind"] in {"StatefulSet", "Deployment"}]
+    assert len({each["metadata"]["name"] for each in own}) == 2
+    names = [each["metadata"]["labels"]["app.kubernetes.io/name"] for each in own]
+    assert sorted(names) == ["people", "public"]
+    for each in own:
+        spec = each["spec"]["template"]["spec"]
+        assert spec["containers"][0]["image"].startswith("r.example/kotaemon-grpc:")
+        assert spec["imagePullSecrets"] == [{"name": "one"}]
+    with pytest.raises(Refused, match="one server at a time"):
+        helm.render(values | {"staff": {"replicas": 2}}, chart=tmp_path)
+
+
+def test_lines_have_no_spaces_at_their_ends(helm_4: Helm) -> None:
+    for example in SINGLE:
+        text = helm_4.run("template", "agents", CHART, f"--values={EXAMPLES / f'{example}.yaml'}")
+        # Blank lines of the settings file are as far in as the file is.
+        lines = [line for line in text.splitlines() if line.strip()]
+        assert [line for line in lines if line != line.rstrip()] == []
+
+
 def test_package_installs_like_the_folder(helm: Helm, tmp_path: Path) -> None:
     helm.run("package", CHART, "--destination", tmp_path)
     (package,) = tmp_path.glob("*.tgz")
     assert helm.render(chart=package) == helm.render()
     assert package.stat().st_size < 200_000
+    with tarfile.open(package) as archive:
+        packed = archive.getnames()
+    # Whoever has the package alone has the examples that the README speaks of.
+    for path in EXAMPLES.rglob("*"):
+        if path.is_file():
+            assert f"kotaemon-grpc/{path.relative_to(CHART)}" in packed
 
 
 def test_air_gapped_lets_nothing_out_but_names(helm_4: Helm) -> None:
     manifests = helm_4.render(example="air-gapped")
-    (policy,) = of_kind(manifests, "NetworkPolicy")
+    policy = only(manifests, "NetworkPolicy", "agents")
     assert policy["spec"]["egress"] == [
         {
             "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}],

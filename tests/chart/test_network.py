@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.chart.helm import FILES, of_kind, only, server, settings_text, volumes
+import pytest
+from tests.chart.helm import (
+    CHART,
+    FILES,
+    of_kind,
+    only,
+    pods,
+    server,
+    settings_text,
+    volumes,
+    workload,
+)
 
 if TYPE_CHECKING:
-    from tests.chart.helm import Helm, Manifest
+    from tests.chart.helm import Helm, Manifest, Values
 
 
 def policy(manifests: list[Manifest]) -> Manifest:
@@ -47,7 +58,9 @@ def test_further_listener_is_reached(helm_4: Helm) -> None:
 
 def test_headless_service_has_the_ports_of_the_pods(helm_4: Helm) -> None:
     manifests = helm_4.render({"service": {"port": 443}})
-    (port,) = only(manifests, "Service", "-headless")["spec"]["ports"]
+    headless = only(manifests, "Service", "-headless")["spec"]
+    assert headless["clusterIP"] == "None"
+    (port,) = headless["ports"]
     assert port["port"] == 50051
     (port,) = only(manifests, "Service", "agents-kotaemon-grpc")["spec"]["ports"]
     assert (port["port"], port["targetPort"]) == (443, "grpc")
@@ -87,6 +100,9 @@ def test_network_is_closed_but_for_what_is_configured(helm_4: Helm) -> None:
         {"ports": [{"port": 443, "protocol": "TCP"}]},
         {"ports": [{"port": 5432, "protocol": "TCP"}], "to": [peer]},
     ]
+    # No port is none, and not all of them.
+    shut = {"networkPolicy": {"egress": {"dns": {"ports": []}}}}
+    assert policy(helm_4.render(shut))["egress"] == []
     # The test still gets in.
     assert len(opened["ingress"][0]["from"]) == 2
     assert of_kind(helm_4.render({"networkPolicy": {"enabled": False}}), "NetworkPolicy") == []
@@ -135,7 +151,11 @@ def test_tls_route_takes_the_version_that_the_cluster_has(helm_4: Helm) -> None:
 
 
 def test_gateway_checks_the_server(helm_4: Helm) -> None:
-    route = {"enabled": True, "parentRefs": [{"name": "g"}], "hostnames": ["a.example"]}
+    route: dict[str, Any] = {
+        "enabled": True,
+        "parentRefs": [{"name": "g"}],
+        "hostnames": ["a.example"],
+    }
     manifests = helm_4.render({"grpcRoute": route})
     assert only(manifests, "GRPCRoute")["spec"]["rules"] == [
         {"backendRefs": [{"name": "agents-kotaemon-grpc", "port": 50051}]}
@@ -145,6 +165,17 @@ def test_gateway_checks_the_server(helm_4: Helm) -> None:
         "hostname": "agents-kotaemon-grpc.agents.svc",
         "wellKnownCACertificates": "System",
     }
+
+    def version(*known: str, given: str = "") -> str:
+        values = {"grpcRoute": route | {"backendTLS": {"apiVersion": given}}}
+        apis = tuple(f"gateway.networking.k8s.io/{each}/BackendTLSPolicy" for each in known)
+        policy = only(helm_4.render(values, api_versions=apis), "BackendTLSPolicy")
+        return policy["apiVersion"].rpartition("/")[2]
+
+    assert version() == "v1"
+    assert version("v1alpha3") == "v1alpha3"
+    assert version("v1alpha3", "v1") == "v1"
+    assert version("v1", given="gateway.networking.k8s.io/v1alpha3") == "v1alpha3"
 
 
 def test_test_calls_over_mutual_tls(helm_4: Helm) -> None:
@@ -158,5 +189,87 @@ def test_test_calls_over_mutual_tls(helm_4: Helm) -> None:
     # It is no pod of the Service.
     selector = only(manifests, "Service", "agents-kotaemon-grpc")["spec"]["selector"]
     assert not selector.items() <= pod["metadata"]["labels"].items()
-    keys = {"credentials": ["api_key"], "apiKeys": {"existingSecret": "a"}}
-    assert of_kind(helm_4.render(keys), "Pod") == []
+    assert of_kind(helm_4.render({"test": {"enabled": False}}), "Pod", "Certificate") == []
+
+
+@pytest.mark.parametrize(
+    ("credentials", "shown"),
+    [
+        (["certificate"], ["--certificate", "--key"]),
+        (["certificate+jwt", "certificate"], ["--certificate", "--key"]),
+        (["certificate+jwt"], ["--certificate", "--key", "--token-file"]),
+        (["certificate+api_key"], ["--certificate", "--key", "--api-key-file"]),
+        (["jwt", "api_key"], ["--token-file"]),
+        (["api_key"], ["--api-key-file"]),
+    ],
+)
+def test_test_shows_what_the_listener_takes(
+    helm_4: Helm, credentials: list[str], shown: list[str]
+) -> None:
+    issuer = {"name": "a", "issuer": "b", "audiences": ["c"], "jwks": "https://d.example/jwks"}
+    values = {
+        "credentials": credentials,
+        "apiKeys": {"existingSecret": "keys"},
+        "config": {"identity": {"issuers": [issuer]}},
+        "test": {"secretName": "mine"},
+    }
+    pod = only(helm_4.render(values), "Pod")["spec"]
+    options = [each for each in pod["containers"][0]["args"] if each.startswith("--")]
+    assert options == ["--target", "--ca", *shown, "--timeout"]
+    # Helm's notes say how to make that Secret, and how to call from elsewhere, with the same.
+    notes = notes_of(helm_4, values)
+    files = {
+        "--certificate": "--from-file=tls.crt=client.pem",
+        "--key": "--from-file=tls.key=client-key.pem",
+        "--token-file": "--from-file=token",
+        "--api-key-file": "--from-file=api-key",
+    }
+    command = next(line for line in notes.splitlines() if "documents list" in line)
+    secret = notes.partition("create secret generic mine")[2].partition("helm -n")[0]
+    for option, file in files.items():
+        assert (option in command) == (option in shown)
+        assert (file in secret.split()) == (option in shown)
+
+
+def test_notes_make_no_secret_that_cert_manager_makes(helm_4: Helm) -> None:
+    manager = {"enabled": True, "issuerRef": {"name": "ca"}, "client": {"enabled": True}}
+    notes = notes_of(helm_4, {"tls": {"certManager": manager}})
+    assert "create secret" not in notes
+    assert "helm -n agents test agents --logs" in notes
+    assert "NOBODY HAS A ROLE" not in notes
+    assert "NOBODY HAS A ROLE" in notes_of(helm_4, {})
+
+
+def test_test_goes_where_the_pods_go(helm_4: Helm) -> None:
+    placement = {
+        "nodeSelector": {"pool": "a"},
+        "tolerations": [{"operator": "Exists"}],
+        "priorityClassName": "high",
+        "runtimeClassName": "gvisor",
+        "schedulerName": "other",
+        "dnsPolicy": "Default",
+        "dnsConfig": {"nameservers": ["192.0.2.1"]},
+        "hostAliases": [{"ip": "192.0.2.2", "hostnames": ["a.example"]}],
+        "affinity": {"nodeAffinity": {}},
+    }
+    manifests = helm_4.render(placement)
+    for _, _, spec in pods(manifests):
+        assert {key: spec[key] for key in placement} == placement
+
+
+def test_test_of_another_host_is_let_out_to_it(helm_4: Helm) -> None:
+    manifests = helm_4.render()
+    own = only(manifests, "NetworkPolicy", "-test")["spec"]["egress"]
+    assert all("to" in rule for rule in own)
+    # By itself it is let out to the pods of the server.
+    (servers,) = own[-1]["to"]
+    labels = workload(manifests)["spec"]["template"]["metadata"]["labels"]
+    assert servers["podSelector"]["matchLabels"].items() <= labels.items()
+    values = {"test": {"host": "agents.example.org"}, "service": {"port": 443}}
+    other = only(helm_4.render(values), "NetworkPolicy", "-test")["spec"]["egress"]
+    assert {"ports": [{"port": 443, "protocol": "TCP"}]} in other
+
+
+def notes_of(helm: Helm, values: Values) -> str:
+    arguments = ("install", "agents", CHART, "--dry-run=client", "--namespace=agents")
+    return helm.run(*arguments, values=values).partition("NOTES:")[2]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.chart.helm import Refused
+from tests.chart.helm import DEFAULTS, FILES, Refused
+from tests.chart.validation import problems
+from tests.chart.value_space import SCHEMA
 
 if TYPE_CHECKING:
     from tests.chart.helm import Helm
 
 MANY: dict[str, Any] = {"storage": {"kind": "none"}, "replicas": 2}
+ISSUER: dict[str, Any] = {
+    "name": "a", "issuer": "b", "audiences": ["c"], "jwks": "https://d.example/jwks",
+}  # fmt: skip
 TOKENS: dict[str, Any] = {"name": "tokens", "port": 50061, "credentials": ["jwt"]}
 
 # Values that do not go together, and a part of what is said.
@@ -37,8 +43,8 @@ TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
         "set resources.requests.cpu",
     ),
     "a drain that is cut off": (
-        {"shutdown": {"terminationGracePeriodSeconds": 39}},
-        "39 is too short: preStopSeconds, delaySeconds and graceSeconds are 35 together",
+        {"shutdown": {"terminationGracePeriodSeconds": 44}},
+        "44 is too short: preStopSeconds, delaySeconds and graceSeconds are 35 together",
     ),
     "a drain that nobody waits for": (
         MANY | {"shutdown": {"delaySeconds": 0}},
@@ -123,9 +129,52 @@ TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
         {"podDisruptionBudget": {"minAvailable": 1}},
         "keep a node from ever being drained",
     ),
+    "nodes that are never drained, in percent": (
+        MANY | {"podDisruptionBudget": {"minAvailable": "51%"}},
+        "with 2 pods it would keep a node from ever being drained",
+    ),
+    "nodes that are never drained, however many pods": (
+        MANY | {"autoscaling": {"external": True}, "podDisruptionBudget": {"minAvailable": "100%"}},
+        "keep a node from ever being drained",
+    ),
     "nodes that are never drained, the other way": (
         {"podDisruptionBudget": {"maxUnavailable": 0}},
         "keep a node from ever being drained",
+    ),
+    "an update that a StatefulSet does not know": (
+        {"updateStrategy": {"type": "Recreate"}},
+        "a StatefulSet has RollingUpdate or OnDelete",
+    ),
+    "an update that a Deployment does not know": (
+        {"storage": {"kind": "none"}, "updateStrategy": {"type": "OnDelete"}},
+        "a Deployment has RollingUpdate or Recreate",
+    ),
+    "more than the pod may write": (
+        {"storage": {"kind": "none", "size": "900Mi"}},
+        "1Gi is less than the pod may write, which is tmpSize (128Mi) and storage.size (900Mi)",
+    ),
+    "more than the pod may write to /tmp": (
+        {"tmpSize": "2G"},
+        "1Gi is less than the pod may write, which is tmpSize (2G)",
+    ),
+    "a private key among CAs": (
+        {"tls": {"clientCA": {"inline": "-----BEGIN PRIVATE KEY-----"}}},
+        "a private key has no place among CAs",
+    ),
+    "an alert that is not there": (
+        {"prometheusRule": {"disabled": ["KotaemonGrpcSlov"]}},
+        'there is no alert "KotaemonGrpcSlov"',
+    ),
+    "a key set that is not mounted": (
+        {"config": {"identity": {"issuers": [ISSUER | {"jwks": f"{FILES}/staff/jwks.json"}]}}},
+        "config.identity.issuers[0].jwks: nothing is mounted at /etc/kotaemon-grpc-files/staff",
+    ),
+    "a file with another name": (
+        {
+            "config": {"traces": {"ca": f"{FILES}/collector/ca.crt"}},
+            "files": {"collector": {"inline": {"ca.pem": "PEM"}}},
+        },
+        'config.traces.ca: files.collector.inline has no "ca.crt"',
     ),
     "a release that begins with a digit": ({"_release": "1a"}, "begin with a letter"),
 }
@@ -139,6 +188,16 @@ ALONE: dict[str, tuple[dict[str, Any], str]] = {
     "text for a truth value": ({"ingress": {"enabled": "true"}}, "enabled"),
     "another kind of store": ({"storage": {"kind": "nfs"}}, "kind"),
     "storage that pods share": ({"storage": {"accessModes": ["ReadWriteMany"]}}, "accessModes"),
+    "a tag in the repository": (
+        {"image": {"repository": "registry.example:5000/a:1"}},
+        "repository",
+    ),
+    "a size of nobody's": ({"storage": {"size": "10GB"}}, "size"),
+    "a list that is text": ({"extraArgs": "--log-level=debug"}, "extraArgs"),
+    "an address without brackets": ({"bindAddress": "::"}, "bindAddress"),
+    "a name that is none": ({"test": {"secretName": "Foo_Bar"}}, "secretName"),
+    "a section that is taken away": ({"networkPolicy": None}, "networkPolicy"),
+    "a value that is taken away": ({"shutdown": {"graceSeconds": None}}, "graceSeconds"),
     "a digest that is none": ({"image": {"digest": "sha256:abc"}}, "digest"),
     "an unknown credential": ({"credentials": ["password"]}, "credentials"),
     "no credential": ({"credentials": []}, "credentials"),
@@ -160,10 +219,6 @@ ALONE: dict[str, tuple[dict[str, Any], str]] = {
     "an unconfined container": (
         {"podAnnotations": {"container.apparmor.security.beta.kubernetes.io/server": "unconfined"}},
         "apparmor",
-    ),
-    "a private key among CAs": (
-        {"tls": {"clientCA": {"inline": "-----BEGIN PRIVATE KEY-----"}}},
-        "inline",
     ),
     "a misspelt section": ({"config": {"limit": {}}}, "limit"),
     "a misspelt setting": ({"config": {"limits": {"engine_place": 1}}}, "engine_place"),
@@ -214,13 +269,65 @@ def test_older_kubernetes_is_refused(helm: Helm) -> None:
 
 def test_what_is_refused_is_taken_when_it_is_right(helm_4: Helm) -> None:
     # So that the refusals above are for their reasons.
-    issuer = {"name": "a", "issuer": "b", "audiences": ["c"], "jwks": "https://d.example/jwks"}
     values = MANY | {
-        "shutdown": {"terminationGracePeriodSeconds": 40},
+        "shutdown": {"terminationGracePeriodSeconds": 45},
         "listeners": [TOKENS],
-        "config": {"identity": {"issuers": [issuer]}},
-        "podDisruptionBudget": {"minAvailable": 1},
+        "config": {
+            "identity": {"issuers": [ISSUER | {"jwks": f"{FILES}/staff/jwks.json"}]},
+            "traces": {
+                "ca": f"{FILES}/collector/ca.crt",
+                "headers_file": f"{FILES}/tokens/headers",
+            },
+        },
+        "files": {
+            "staff": {"existingConfigMap": "jwks"},
+            "collector": {"inline": {"ca.crt": "PEM"}},
+        },
+        "extraVolumes": [{"name": "tokens", "secret": {"secretName": "tokens"}}],
+        "extraVolumeMounts": [{"name": "tokens", "mountPath": f"{FILES}/tokens"}],
+        "storage": {"kind": "none", "size": "896Mi"},
+        "updateStrategy": {"type": "Recreate"},
+        "prometheusRule": {"disabled": ["KotaemonGrpcSlow"]},
+        "podDisruptionBudget": {"minAvailable": "50%"},
         "ingress": {"enabled": True, "hosts": ["a.example"], "listener": "tokens"},
         "autoscaling": {"external": True},
     }
     assert helm_4.render(values)
+
+
+def test_what_the_schema_does_not_ask_for_may_be_null(helm: Helm) -> None:
+    optional: dict[str, Any] = {}
+
+    def sort(node: dict[str, Any], defaults: dict[str, Any], place: list[str]) -> None:
+        for key, default in defaults.items():
+            here = [*place, key]
+            child = node["properties"][key]
+            if key not in node["required"]:
+                lay(optional, nested(here, None))
+            if isinstance(default, dict) and "properties" in child:
+                sort(child, default, here)
+
+    sort(SCHEMA, DEFAULTS, [])
+    for kind in ("volume", "none"):
+        lay(optional, {"storage": {"kind": kind}})
+        for section in ("serviceMonitor", "prometheusRule", "dashboard"):
+            lay(optional, {section: {"enabled": True}})
+        manifests = helm.render(optional)
+        assert list(problems(manifests, "1.37")) == []
+        shown = [each for each in manifests if "dashboard" not in each["metadata"]["name"]]
+        assert "null" not in json.dumps(shown)
+
+
+def nested(place: list[str], value: Any) -> dict[str, Any]:
+    for key in reversed(place):
+        value = {key: value}
+    return value
+
+
+def lay(values: dict[str, Any], more: dict[str, Any]) -> None:
+    """Lay values over others, and keep what is null."""
+    for key, value in more.items():
+        if isinstance(value, dict):
+            lay(values.setdefault(key, {}), value)
+        else:
+            values[key] = value

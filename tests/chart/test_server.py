@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import ssl
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.chart.helm import only, settings_text
 from tests.chart.helm import server as server_of
-from tests.chart.helm import settings_text
 
 from kotaemon_grpc.client import AgentClient, TlsFiles
 from kotaemon_grpc.transport import pki
@@ -19,8 +22,9 @@ from kotaemon_grpc.transport.certificate import Subject
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.chart.helm import Helm
+    from tests.chart.helm import Helm, Manifest
 
+COMMAND = [sys.executable, "-c", "from kotaemon_grpc.cli import main; main()"]
 PORTAL = "spiffe://example.org/portal"
 VALUES: dict[str, Any] = {
     "tls": {
@@ -39,18 +43,29 @@ VALUES: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def mounted(helm_4: Helm, tmp_path: Path, certs: Path) -> Path:
-    """A directory that is to the server what the file system of the pod is."""
-    manifests = helm_4.render(VALUES)
-    root = tmp_path / "root"
+# The test of a release, which calls the main listener, with each kind of credential.
+ASKED: dict[str, dict[str, Any]] = {
+    "certificate": VALUES | {"test": {"secretName": "mine"}},
+    "api_key": VALUES
+    | {
+        "credentials": ["api_key"],
+        "listeners": [],
+        "test": {"secretName": "mine"},
+        "tls": {"minVersion": "1.3"},
+    },
+}
+
+
+def put_files(root: Path, manifests: list[Manifest], certs: Path) -> Path:
+    """Make a directory that is to the server what the file system of the pod is."""
     for mount in server_of(manifests)["volumeMounts"]:
         (root / mount["mountPath"].lstrip("/")).mkdir(parents=True)
     files = root / "etc/kotaemon-grpc-files"
-    for name in ("tls", "operations", "tls-keys"):
+    for name in {"tls", "operations", "tls-keys"} & {each.name for each in files.iterdir()}:
         (files / name / "tls.crt").write_bytes((certs / "server.pem").read_bytes())
         (files / name / "tls.key").write_bytes((certs / "server-key.pem").read_bytes())
-    (files / "client-ca/bundle.pem").write_bytes((certs / "ca.pem").read_bytes())
+    if (files / "client-ca").exists():
+        (files / "client-ca/bundle.pem").write_bytes((certs / "ca.pem").read_bytes())
     (files / "api-keys/api-keys.json").write_text(VALUES["apiKeys"]["inline"])
     # A ConfigMap is a directory of links into another one, which is replaced as a whole.
     documents = root / "srv/documents"
@@ -63,14 +78,53 @@ def mounted(helm_4: Helm, tmp_path: Path, certs: Path) -> Path:
         text = text.replace(f'"{place}', f'"{root}{place}')
     for port in ("50051", "50052", "9464", "50061"):
         text = text.replace(f'"0.0.0.0:{port}"', '"127.0.0.1:0"')
-    (root / "etc/kotaemon-grpc/config.toml").write_text(text)
-    return root
+    config = root / "etc/kotaemon-grpc/config.toml"
+    config.write_text(text)
+    return config
+
+
+def put_client(directory: Path, certs: Path, api_key: str) -> None:
+    """Make a directory of what the Secret of the test holds."""
+    directory.mkdir()
+    certificate, key = pki.issue(certs, "portal", Subject("portal", spiffe=PORTAL), out=directory)
+    certificate.rename(directory / "tls.crt")
+    key.rename(directory / "tls.key")
+    (directory / "ca.crt").write_bytes((certs / "ca.pem").read_bytes())
+    (directory / "api-key").write_text(api_key)
+
+
+def run(*arguments: str) -> str:
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("credential", ASKED)
+def test_test_of_the_release_gets_through(
+    helm_4: Helm, tmp_path: Path, certs: Path, serving_type: type[Any], credential: str
+) -> None:
+    manifests = helm_4.render(ASKED[credential])
+    config = put_files(tmp_path / "root", manifests, certs)
+    keys = tmp_path / "root" / "etc/kotaemon-grpc-files/api-keys/api-keys.json"
+    made = run("keys", "create", "--principal=portal", "--role=user", f"--file={keys}", "--json")
+    put_client(tmp_path / "client", certs, json.loads(made)["key"])
+    serving = serving_type(f"--config={config}", data_dir=tmp_path / "data", certs=certs)
+    try:
+        (container,) = only(manifests, "Pod")["spec"]["containers"]
+        (mount,) = [each for each in container["volumeMounts"] if each["name"] == "client"]
+        arguments = [
+            each.replace(mount["mountPath"], str(tmp_path / "client")) for each in container["args"]
+        ]
+        arguments[arguments.index("--target") + 1] = serving.address
+        assert "handbook" in run(*arguments)
+    finally:
+        assert serving.stop() == 0
 
 
 async def test_server_serves_what_is_rendered(
-    mounted: Path, certs: Path, tmp_path: Path, serving_type: type[Any]
+    helm_4: Helm, certs: Path, tmp_path: Path, serving_type: type[Any]
 ) -> None:
-    config = mounted / "etc/kotaemon-grpc/config.toml"
+    config = put_files(tmp_path / "root", helm_4.render(VALUES), certs)
     serving = serving_type(f"--config={config}", data_dir=tmp_path / "data", certs=certs)
     try:
         certificate, key = pki.issue(

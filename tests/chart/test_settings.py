@@ -36,6 +36,7 @@ EVERYTHING: dict[str, Any] = {
     ],
     "apiKeys": {"existingSecret": "keys"},
     "documents": {"configMap": {"name": "handbook"}},
+    "files": {"staff": {"existingConfigMap": "jwks"}},
     "tls": {
         "minVersion": "1.3",
         "clientCA": {"existingSecret": "cas"},

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from tests.chart.helm import Refused, settings_text, workload
+from tests.chart.helm import DEFAULTS, Refused, merged, settings_text, workload
 from tests.chart.validation import KUBERNETES, problems
 from tests.chart.value_space import SCHEMA, values
 
@@ -58,7 +58,7 @@ def test_values_of_the_schema(helm: Helm) -> None:
     )
     @given(values(), st.sampled_from(KUBERNETES))
     def hold(drawn: dict[str, Any], kubernetes: str) -> None:
-        jsonschema.validate(drawn, SCHEMA)
+        jsonschema.validate(merged(DEFAULTS, drawn), SCHEMA)
         try:
             manifests = helm.render(drawn, kubernetes=kubernetes)
         except Refused as refusal:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
-from tests.chart.helm import CHART
+from tests.chart.helm import CHART, DEFAULTS, merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
+
+
+def _partial(node: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """Let what has a default be left out: the schema asks for it, and Helm fills it in."""
+    node.pop("required", None)
+    for key, default in defaults.items():
+        if isinstance(default, dict) and "properties" in node["properties"][key]:
+            _partial(node["properties"][key], default)
+
+
+_DRAWN = json.loads(json.dumps(SCHEMA))
+_partial(_DRAWN, DEFAULTS)
 
 _ASCII = st.characters(min_codepoint=33, max_codepoint=126)
 _TEXT = st.text(
@@ -80,7 +92,7 @@ _OF_PARENTS = {"enabled"}
 def values() -> SearchStrategy[dict[str, Any]]:
     """Draw values that the schema allows, most of which go together."""
     sections = {
-        key: of(node) for key, node in SCHEMA["properties"].items() if key not in _OF_PARENTS
+        key: of(node) for key, node in _DRAWN["properties"].items() if key not in _OF_PARENTS
     }
     sections["global"] = st.sampled_from([{}, {"imageRegistry": "r.example", "other": [1]}])
     sections["extraObjects"] = st.lists(st.sampled_from(_OBJECTS), max_size=2, unique_by=str)
@@ -124,11 +136,30 @@ def containers(name: str) -> SearchStrategy[dict[str, Any]]:
 
 def mended(drawn: dict[str, Any]) -> dict[str, Any]:
     """Put right what would be refused most of the time, so that more is rendered."""
-    storage = drawn.get("storage", {})
     if drawn.get("replicas", 1) > 1 or "autoscaling" in drawn:
-        drawn["storage"] = storage | {"kind": "none"}
+        drawn["storage"] = drawn.get("storage", {}) | {"kind": "none"}
     for index, listener in enumerate(drawn.get("listeners", [])):
         listener |= {"name": f"more-{index}", "port": 40000 + index}
+    _mend_credentials(drawn)
+    for file in drawn.get("files", {}).values():
+        for spare in list(file.keys() - {"secret", "reloaded"})[1:]:
+            del file[spare]
+    if {"storage", "tmpSize"} & drawn.keys():
+        room = {"limits": {"ephemeral-storage": "1000000000Ti"}}
+        drawn["resources"] = merged(drawn.get("resources", {}), room)
+    # Of these hardly any that is drawn is there.
+    for section, key in (
+        ("ingress", "listener"),
+        ("grpcRoute", "listener"),
+        ("tlsRoute", "listener"),
+        ("prometheusRule", "disabled"),
+    ):
+        drawn.get(section, {}).pop(key, None)
+    return drawn
+
+
+def _mend_credentials(drawn: dict[str, Any]) -> None:
+    """Let each listener take some that go together, and let somebody vouch for them."""
     lists = [drawn, *drawn.get("listeners", [])]
     for each in lists:
         if "credentials" in each:
@@ -140,12 +171,6 @@ def mended(drawn: dict[str, Any]) -> dict[str, Any]:
         drawn["apiKeys"] = {"existingSecret": "keys"}
     if any("jwt" in one for each in lists for one in each.get("credentials", [])):
         drawn.setdefault("config", {}).setdefault("identity", {})["issuers"] = [_ISSUER]
-    for file in drawn.get("files", {}).values():
-        for spare in list(file.keys() - {"secret", "reloaded"})[1:]:
-            del file[spare]
-    for route in ("ingress", "grpcRoute", "tlsRoute"):
-        drawn.get(route, {}).pop("listener", None)
-    return drawn
 
 
 _ISSUER = {

@@ -26,10 +26,24 @@ are told at once.
 {{- end -}}
 {{- end -}}
 
+{{- $kind := eq $v.storage.kind "volume" | ternary "StatefulSet" "Deployment" -}}
+{{- $strategies := list "RollingUpdate" (eq $v.storage.kind "volume" | ternary "OnDelete" "Recreate") -}}
+{{- if not (has (dig "type" "RollingUpdate" ($v.updateStrategy | default dict)) $strategies) -}}
+{{- $problems = append $problems (printf "updateStrategy.type: a %s has %s" $kind (join " or " $strategies)) -}}
+{{- end -}}
+
+{{- with dig "limits" "ephemeral-storage" "" ($v.resources | default dict) -}}
+{{- $data := eq $v.storage.kind "none" | ternary (include "kotaemon-grpc.storageSize" $) "0Gi" -}}
+{{- $room := addf (include "kotaemon-grpc.number" $data | float64) (include "kotaemon-grpc.number" $v.tmpSize | float64) -}}
+{{- if and (not $v.sidecars) (gt $room (include "kotaemon-grpc.number" . | float64)) -}}
+{{- $problems = append $problems (printf "resources.limits.ephemeral-storage: %v is less than the pod may write, which is tmpSize (%s)%s" . $v.tmpSize (eq $data "0Gi" | ternary "" (printf " and storage.size (%s)" $data))) -}}
+{{- end -}}
+{{- end -}}
+
 {{- $drain := include "kotaemon-grpc.drainSeconds" . | int -}}
 {{- with $v.shutdown -}}
-{{- if and .terminationGracePeriodSeconds (lt (int .terminationGracePeriodSeconds) (add $drain 5 | int)) -}}
-{{- $problems = append $problems (printf "shutdown.terminationGracePeriodSeconds: %d is too short: preStopSeconds, delaySeconds and graceSeconds are %d together, and the server needs 5 more to write what it has" (int .terminationGracePeriodSeconds) $drain) -}}
+{{- if and .terminationGracePeriodSeconds (lt (int .terminationGracePeriodSeconds) (add $drain 10 | int)) -}}
+{{- $problems = append $problems (printf "shutdown.terminationGracePeriodSeconds: %d is too short: preStopSeconds, delaySeconds and graceSeconds are %d together, and the server needs 10 more to end calls and to write what it has" (int .terminationGracePeriodSeconds) $drain) -}}
 {{- end -}}
 {{- if and (not .preStopSeconds) (not .delaySeconds) (or $scaled (gt (int $v.replicas) 1)) -}}
 {{- $problems = append $problems "shutdown: delaySeconds and preStopSeconds are both 0, so calls would still be routed to a pod that refuses them" -}}
@@ -63,11 +77,14 @@ are told at once.
 {{- if and (or (has "api_key" $all) (has "certificate+api_key" $all)) (not $keys) -}}
 {{- $problems = append $problems "credentials: API keys are accepted, and there are none; set apiKeys.existingSecret" -}}
 {{- end -}}
-{{- if and (or (has "jwt" $all) (has "certificate+jwt" $all)) (not (dig "identity" "issuers" list $v.config)) -}}
+{{- if and (or (has "jwt" $all) (has "certificate+jwt" $all)) (not (dig "identity" "issuers" list ($v.config | default dict))) -}}
 {{- $problems = append $problems "credentials: tokens are accepted, and nobody issues them; set config.identity.issuers" -}}
 {{- end -}}
 {{- else if $v.config -}}
 {{- $problems = append $problems "config: existingConfigMap takes its place; give one of the two" -}}
+{{- end -}}
+{{- if contains "PRIVATE KEY" ($v.tls.clientCA.inline | default "") -}}
+{{- $problems = append $problems "tls.clientCA.inline: a private key has no place among CAs" -}}
 {{- end -}}
 {{- if and $v.apiKeys.existingSecret $v.apiKeys.inline -}}
 {{- $problems = append $problems "apiKeys: give existingSecret or inline" -}}
@@ -95,6 +112,21 @@ are told at once.
 {{- end -}}
 {{- end -}}
 
+{{- $mounted := include "kotaemon-grpc.fileVolumes" . | fromYaml -}}
+{{- range $v.extraVolumeMounts }}{{ $_ := set $mounted (.mountPath | default "" | trimPrefix "/etc/kotaemon-grpc-files/") .name }}{{ end -}}
+{{- range $setting, $path := include "kotaemon-grpc.filePaths" . | fromYaml -}}
+{{- $parts := splitList "/" $path -}}
+{{- if hasPrefix "/etc/kotaemon-grpc-files/" $path -}}
+{{- $name := index $parts 3 -}}
+{{- $inline := (index ($v.files | default dict) $name | default dict).inline -}}
+{{- if not (hasKey $mounted $name) -}}
+{{- $problems = append $problems (printf "config.%s: nothing is mounted at /etc/kotaemon-grpc-files/%s; give files.%s" $setting $name $name) -}}
+{{- else if and $inline (not (hasKey $inline (last $parts))) -}}
+{{- $problems = append $problems (printf "config.%s: files.%s.inline has no %q" $setting $name (last $parts)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- $volumes := list "config" "data" "tmp" "documents" -}}
 {{- range $name, $_ := include "kotaemon-grpc.fileVolumes" . | fromYaml }}{{ $volumes = append $volumes (printf "files-%s" $name) }}{{ end -}}
 {{- range $v.extraVolumes -}}
@@ -102,7 +134,7 @@ are told at once.
 {{- $volumes = append $volumes .name -}}
 {{- end -}}
 {{- $containers := list "server" -}}
-{{- range concat $v.initContainers $v.sidecars -}}
+{{- range concat ($v.initContainers | default list) ($v.sidecars | default list) -}}
 {{- if has .name $containers }}{{ $problems = append $problems (printf "initContainers and sidecars: the name %q is taken" .name) }}{{ end -}}
 {{- $containers = append $containers .name -}}
 {{- end -}}
@@ -112,6 +144,14 @@ are told at once.
 {{- end -}}
 {{- if and $v.serviceMonitor.enabled $v.operations.tls.enabled $v.operations.tls.clientCertificates (not $v.serviceMonitor.tls.clientSecret) -}}
 {{- $problems = append $problems "serviceMonitor.tls.clientSecret: the operations port asks Prometheus for a certificate" -}}
+{{- end -}}
+
+{{- if $v.prometheusRule.disabled -}}
+{{- $alerts := list -}}
+{{- range (.Files.Get "files/rules.yaml" | fromYaml).groups }}{{ range .rules }}{{ $alerts = append $alerts .alert }}{{ end }}{{ end -}}
+{{- range $v.prometheusRule.disabled -}}
+{{- if not (has . $alerts) }}{{ $problems = append $problems (printf "prometheusRule.disabled: there is no alert %q" .) }}{{ end -}}
+{{- end -}}
 {{- end -}}
 
 {{- range $kind := list "ingress" "grpcRoute" "tlsRoute" -}}
@@ -128,10 +168,13 @@ are told at once.
 
 {{- with $v.podDisruptionBudget -}}
 {{- $pods := $v.autoscaling.enabled | ternary (int $v.autoscaling.minReplicas) (int $v.replicas) -}}
-{{- if and .enabled (not (kindIs "string" .minAvailable)) (not $v.autoscaling.external) (ge (int .minAvailable) $pods) -}}
+{{- $stay := toString (.minAvailable | default 0) -}}
+{{- if hasSuffix "%" $stay }}{{ $stay = divf (mulf (trimSuffix "%" $stay | float64) $pods) 100 | ceil }}{{ end -}}
+{{- $known := and $pods (not $v.autoscaling.external) -}}
+{{- if and .enabled (or (eq (toString .minAvailable) "100%") (and $known (ge (int $stay) $pods))) -}}
 {{- $problems = append $problems (printf "podDisruptionBudget.minAvailable: with %d pods it would keep a node from ever being drained" $pods) -}}
 {{- end -}}
-{{- if and .enabled (eq (toString .minAvailable) "") (has (toString .maxUnavailable) (list "0" "0%")) -}}
+{{- if and .enabled (has (toString .minAvailable) (list "" "<nil>")) (has (toString .maxUnavailable) (list "0" "0%")) -}}
 {{- $problems = append $problems "podDisruptionBudget.maxUnavailable: it would keep a node from ever being drained" -}}
 {{- end -}}
 {{- end -}}

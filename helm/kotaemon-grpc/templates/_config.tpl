@@ -74,7 +74,7 @@ strings, numbers and truth values are TOML's as well, but for the character DEL.
 {{- if or .Values.apiKeys.existingSecret .Values.apiKeys.inline -}}
 {{- $_ := set $own "identity" (dict "api_keys_file" (printf "%s/api-keys/%s" $files .Values.apiKeys.key)) -}}
 {{- end -}}
-{{- $given := deepCopy .Values.config -}}
+{{- $given := deepCopy (.Values.config | default dict) -}}
 {{- if .Values.documents -}}
 {{- $paths := dig "documents" "import_paths" list $given -}}
 {{- $_ := set $own "documents" (dict "import_paths" (prepend $paths "/srv/documents")) -}}
@@ -115,7 +115,12 @@ strings, numbers and truth values are TOML's as well, but for the character DEL.
 {{/* What a running server does not take up by itself: a change of it has to restart the pods. */}}
 {{- define "kotaemon-grpc.restartsFor" -}}
 {{- if not .Values.existingConfigMap -}}
-{{- $settings := omit (include "kotaemon-grpc.settings" . | fromJson) "policy" "limits" -}}
+{{- $all := include "kotaemon-grpc.settings" . | fromJson -}}
+{{- $settings := omit $all "policy" "limits" -}}
+{{- /* How long a connection that has to go waits for its calls is set once, by the longest call; the
+numbers are the server's own. */ -}}
+{{- $longest := maxf (dig "limits" "max_stream_s" 3600 $all) (dig "limits" "max_deadline_s" 300 $all) -}}
+longest call {{ $longest }}
 {{- range $section, $taken := dict "identity" (list "certificates") "log" (list "level" "sample_ok" "slow_s") -}}
 {{- range $key := $taken }}{{ $_ := unset (index $settings $section | default dict) $key }}{{ end -}}
 {{- if not (index $settings $section) }}{{ $_ := unset $settings $section }}{{ end -}}

@@ -3,15 +3,15 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 40 | trimSuffix "-" -}}
 {{- end }}
 
+{{/* A name that is too long ends in a checksum of it, so that two that begin alike do not meet. */}}
 {{- define "kotaemon-grpc.fullname" -}}
 {{- $name := include "kotaemon-grpc.name" . -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
-{{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- $full := .Values.fullnameOverride -}}
+{{- if not $full -}}
+{{- $full = contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
 {{- end -}}
+{{- if gt (len $full) 40 }}{{ $full = printf "%s-%s" (trunc 31 $full | trimSuffix "-") (sha256sum $full | trunc 8) }}{{ end -}}
+{{- $full -}}
 {{- end }}
 
 {{/* Labels that never change, and all labels. Takes a dict of root and component. */}}
@@ -27,7 +27,7 @@ app.kubernetes.io/component: {{ .component }}
 {{- $_ := set $own "app.kubernetes.io/version" (regexReplaceAll "[^A-Za-z0-9._-]" $version "-" | trunc 63 | trimAll "-._") -}}
 {{- $_ := set $own "app.kubernetes.io/managed-by" .root.Release.Service -}}
 {{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
-{{- merge $own (.labels | default dict) .root.Values.commonLabels | toYaml -}}
+{{- merge $own (.labels | default dict) (.root.Values.commonLabels | default dict) | toYaml -}}
 {{- end }}
 
 {{/*
@@ -36,7 +36,7 @@ annotations and hook, which are annotations that win.
 */}}
 {{- define "kotaemon-grpc.metadata" -}}
 {{- $name := include "kotaemon-grpc.fullname" .root -}}
-{{- $annotations := merge (dict) (.hook | default dict) (.annotations | default dict) .root.Values.commonAnnotations -}}
+{{- $annotations := merge (dict) (.hook | default dict) (.annotations | default dict) (.root.Values.commonAnnotations | default dict) -}}
 name: {{ .suffix | empty | ternary $name (printf "%s-%s" $name (.suffix | default "")) | quote }}
 namespace: {{ .root.Release.Namespace | quote }}
 labels:
@@ -48,9 +48,8 @@ annotations:
 {{- end }}
 
 {{- define "kotaemon-grpc.image" -}}
-{{- $global := .Values.global | default dict -}}
 {{- $name := .Values.image.repository -}}
-{{- with .Values.image.registry | default $global.imageRegistry }}{{ $name = printf "%s/%s" . $name }}{{ end -}}
+{{- with .Values.image.registry | default (.Values.global | default dict).imageRegistry }}{{ $name = printf "%v/%s" . $name }}{{ end -}}
 {{- if .Values.image.digest -}}
 {{- printf "%s@%s" $name .Values.image.digest -}}
 {{- else -}}
@@ -62,10 +61,11 @@ annotations:
 {{- .Values.image.pullPolicy | default (empty .Values.image.digest | ternary "Always" "IfNotPresent") -}}
 {{- end }}
 
-{{/* Pull secrets are names; a parent chart may give them as objects too. */}}
+{{/* Pull secrets are names; a parent chart may give them as objects too, or one name alone. */}}
 {{- define "kotaemon-grpc.pullSecrets" -}}
 {{- $names := list -}}
-{{- range concat ((.Values.global | default dict).imagePullSecrets | default list) .Values.image.pullSecrets -}}
+{{- $global := (.Values.global | default dict).imagePullSecrets | default list -}}
+{{- range concat (kindIs "slice" $global | ternary $global (list $global)) (.Values.image.pullSecrets | default list) -}}
 {{- $names = append $names (kindIs "map" . | ternary . (dict "name" .)) -}}
 {{- end -}}
 {{- with $names | uniq }}
@@ -84,6 +84,21 @@ imagePullSecrets:
 
 {{- define "kotaemon-grpc.clientSecret" -}}
 {{- .Values.tls.certManager.client.secretName | default (printf "%s-client-tls" (include "kotaemon-grpc.fullname" .)) -}}
+{{- end }}
+
+{{/* What the main listener is called with by the test, and in the notes: a certificate if it takes one. */}}
+{{- define "kotaemon-grpc.credential" -}}
+{{- has "certificate" .Values.credentials | ternary "certificate" (first .Values.credentials) -}}
+{{- end }}
+
+{{- define "kotaemon-grpc.testSecret" -}}
+{{- .Values.test.secretName | default (include "kotaemon-grpc.clientSecret" .) -}}
+{{- end }}
+
+{{/* Whether cert-manager writes all that the test shows: "true" or nothing. */}}
+{{- define "kotaemon-grpc.testSecretIsMade" -}}
+{{- $certificate := eq (include "kotaemon-grpc.credential" .) "certificate" -}}
+{{- if and $certificate .Values.tls.certManager.client.enabled (eq (include "kotaemon-grpc.testSecret" .) (include "kotaemon-grpc.clientSecret" .)) }}true{{ end -}}
 {{- end }}
 
 {{- define "kotaemon-grpc.clientId" -}}
@@ -174,5 +189,28 @@ privateKey:
   rotationPolicy: Always
 issuerRef:
   {{- toYaml .issuerRef | nindent 2 }}
+{{- end -}}
+{{- end }}
+
+{{/*
+The newest version that the cluster has of a kind of the Gateway API. Takes a dict of root, kind,
+given, which wins, and versions from old to new. Without a cluster it is the newest of all.
+*/}}
+{{- define "kotaemon-grpc.gatewayVersion" -}}
+{{- $version := last .versions -}}
+{{- range .versions -}}
+{{- if $.root.Capabilities.APIVersions.Has (printf "gateway.networking.k8s.io/%s/%s" . $.kind) }}{{ $version = . }}{{ end -}}
+{{- end -}}
+{{- .given | default (printf "gateway.networking.k8s.io/%s" $version) -}}
+{{- end }}
+
+{{/* A quantity of Kubernetes as a number. */}}
+{{- define "kotaemon-grpc.number" -}}
+{{- $units := dict "m" 1e-3 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12
+  "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 -}}
+{{- if kindIs "string" . -}}
+{{- mulf (regexFind "^[0-9.]+" . | float64) (get $units (regexFind "[A-Za-z]+$" .) | default 1.0) -}}
+{{- else -}}
+{{- float64 . -}}
 {{- end -}}
 {{- end }}

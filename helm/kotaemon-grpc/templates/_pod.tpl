@@ -4,27 +4,30 @@ metadata:
   labels:
     {{- include "kotaemon-grpc.labels" (dict "root" . "component" "server" "labels" .Values.podLabels) | nindent 4 }}
   annotations:
-    {{- merge (dict "checksum/config" (include "kotaemon-grpc.restartsFor" . | sha256sum)) .Values.podAnnotations .Values.commonAnnotations | toYaml | nindent 4 }}
+    {{- merge (dict "checksum/config" (include "kotaemon-grpc.restartsFor" . | sha256sum)) (.Values.podAnnotations | default dict) (.Values.commonAnnotations | default dict) | toYaml | nindent 4 }}
 spec:
-  {{- include "kotaemon-grpc.pullSecrets" . | trim | nindent 2 }}
+  {{- with include "kotaemon-grpc.pullSecrets" . | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
   serviceAccountName: {{ include "kotaemon-grpc.serviceAccountName" . | quote }}
   automountServiceAccountToken: false
   enableServiceLinks: false
   securityContext:
     {{- include "kotaemon-grpc.podSecurity" . | nindent 4 }}
   terminationGracePeriodSeconds: {{ include "kotaemon-grpc.terminationSeconds" . }}
-  {{- include "kotaemon-grpc.scheduling" . | trim | nindent 2 }}
+  {{- include "kotaemon-grpc.spread" . | nindent 2 }}
+  {{- include "kotaemon-grpc.placement" . | trim | nindent 2 }}
   {{- with .Values.initContainers }}
   initContainers:
     {{- range . }}
-    - {{- include "kotaemon-grpc.hardened" (dict "root" $ "container" .) | nindent 6 }}
+    - {{ include "kotaemon-grpc.hardened" (dict "root" $ "container" .) | indent 6 | trim }}
     {{- end }}
   {{- end }}
   containers:
     - name: server
       {{- include "kotaemon-grpc.server" . | nindent 6 }}
     {{- range .Values.sidecars }}
-    - {{- include "kotaemon-grpc.hardened" (dict "root" $ "container" .) | nindent 6 }}
+    - {{ include "kotaemon-grpc.hardened" (dict "root" $ "container" .) | indent 6 | trim }}
     {{- end }}
   volumes:
     {{- include "kotaemon-grpc.volumes" . | trim | nindent 4 }}
@@ -80,8 +83,10 @@ lifecycle:
   preStop:
     sleep: {seconds: {{ int . }}}
 {{- end }}
+{{- with .Values.resources }}
 resources:
-  {{- toYaml .Values.resources | nindent 2 }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 securityContext:
   {{- include "kotaemon-grpc.containerSecurity" . | nindent 2 }}
 # A server that does not start says why on stderr.
@@ -101,7 +106,19 @@ volumeMounts:
   {{- end }}
 {{- end }}
 
-{{- define "kotaemon-grpc.scheduling" -}}
+{{- define "kotaemon-grpc.spread" -}}
+topologySpreadConstraints:
+  {{- $labels := include "kotaemon-grpc.selector" (dict "root" . "component" "server") | fromYaml }}
+  {{- $default := list
+    (dict "maxSkew" 1 "topologyKey" "topology.kubernetes.io/zone" "whenUnsatisfiable" "ScheduleAnyway")
+    (dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway") }}
+  {{- range .Values.topologySpreadConstraints | default $default }}
+  - {{ merge (dict "labelSelector" (dict "matchLabels" $labels)) . | toYaml | indent 4 | trim }}
+  {{- end }}
+{{- end }}
+
+{{/* Where a pod goes and how it resolves names: that of the server, and that of the test. */}}
+{{- define "kotaemon-grpc.placement" -}}
 {{- with .Values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
@@ -114,14 +131,6 @@ tolerations:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-topologySpreadConstraints:
-  {{- $labels := include "kotaemon-grpc.selector" (dict "root" . "component" "server") | fromYaml }}
-  {{- $default := list
-    (dict "maxSkew" 1 "topologyKey" "topology.kubernetes.io/zone" "whenUnsatisfiable" "ScheduleAnyway")
-    (dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway") }}
-  {{- range .Values.topologySpreadConstraints | default $default }}
-  - {{- merge (dict "labelSelector" (dict "matchLabels" $labels)) . | toYaml | nindent 4 }}
-  {{- end }}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . | quote }}
 {{- end }}
@@ -180,6 +189,20 @@ hostAliases:
 {{- toYaml $volumes -}}
 {{- end }}
 
+{{/* The files that `config` names, by setting. */}}
+{{- define "kotaemon-grpc.filePaths" -}}
+{{- $paths := dict -}}
+{{- with .Values.config | default dict -}}
+{{- range $key := list "ca" "headers_file" -}}
+{{- with dig "traces" $key "" $.Values.config }}{{ $_ := set $paths (printf "traces.%s" $key) . }}{{ end -}}
+{{- end -}}
+{{- range $index, $issuer := dig "identity" "issuers" list . -}}
+{{- $_ := set $paths (printf "identity.issuers[%d].jwks" $index) ($issuer.jwks | default "") -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $paths -}}
+{{- end }}
+
 {{- define "kotaemon-grpc.volumes" -}}
 - name: config
   configMap:
@@ -202,11 +225,15 @@ hostAliases:
 {{- end }}
 {{- if eq .Values.storage.kind "none" }}
 - name: data
-  emptyDir: {sizeLimit: {{ .Values.storage.size }}}
+  emptyDir: {sizeLimit: {{ include "kotaemon-grpc.storageSize" . }}}
 {{- else if .Values.storage.existingClaim }}
 - name: data
   persistentVolumeClaim: {claimName: {{ quote .Values.storage.existingClaim }}}
 {{- end }}
+{{- end }}
+
+{{- define "kotaemon-grpc.storageSize" -}}
+{{- .Values.storage.size | default (eq .Values.storage.kind "volume" | ternary "10Gi" "512Mi") -}}
 {{- end }}
 
 {{- define "kotaemon-grpc.drainSeconds" -}}
@@ -214,5 +241,5 @@ hostAliases:
 {{- end }}
 
 {{- define "kotaemon-grpc.terminationSeconds" -}}
-{{- .Values.shutdown.terminationGracePeriodSeconds | int | default (include "kotaemon-grpc.drainSeconds" . | int | add 10) -}}
+{{- .Values.shutdown.terminationGracePeriodSeconds | int | default (include "kotaemon-grpc.drainSeconds" . | int | add 15) -}}
 {{- end }}
