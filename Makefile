@@ -6,7 +6,7 @@ ARGS ?=
 MINUTES ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve ask test test-faults lint format gen baseline lock bench bench-retrieval soak chart-test chart-docs image image-base image-test release release-test clean
+.PHONY: help setup serve ask test test-faults lint format gen baseline lock bench bench-retrieval soak chart-test chart-e2e chart-docs image image-base image-test release release-test clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -112,6 +112,10 @@ bench-retrieval: setup ## measure retrieval and answers: make bench-retrieval DA
 chart-test: .venv-chart/.installed .venv-checkov/.installed ## test the chart with real Helm 3 and 4, without a cluster
 	@.venv-chart/bin/python scripts/chart-tools
 	.venv-chart/bin/python -m pytest tests/chart $(ARGS)
+
+chart-e2e: .venv-chart/.installed ## run the rendered pods in containers, or in the cluster of KUBECONFIG
+	@.venv-chart/bin/python scripts/chart-tools
+	.venv-chart/bin/python -m pytest tests/cluster --timeout 900 $(ARGS)
 
 chart-docs: .venv-chart/.installed ## derive the chart's README and the schema of its settings
 	.venv-chart/bin/python scripts/chart-docs
