@@ -36,13 +36,14 @@ def check_fires(
 ) -> None:
     firing = [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in expected]
     query = 'count by (alertname) (ALERTS{alertstate="firing"})'
-    check_samples(tools, tmp_path, rules, case, query, firing)
+    check_samples(tools, tmp_path, rules, case=case, query=query, expected=firing)
 
 
 def check_samples(
     tools: Path,
     tmp_path: Path,
     rules: dict[str, Any],
+    *,
     case: str,
     query: str,
     expected: list[dict[str, Any]],
@@ -76,7 +77,8 @@ def test_share_of_faults_is_nothing_while_there_are_none(
 ) -> None:
     query = "max(kotaemon_grpc:errors:ratio_rate5m)"
     none = [{"labels": "{}", "value": 0}]
-    check_samples(tools, tmp_path, rendered_rules(helm_4), "at rest", query, none)
+    rules = rendered_rules(helm_4)
+    check_samples(tools, tmp_path, rules, case="at rest", query=query, expected=none)
 
 
 def test_every_alert_is_seen_firing(helm_4: Helm) -> None:
