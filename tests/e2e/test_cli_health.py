@@ -18,13 +18,21 @@ if TYPE_CHECKING:
     Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+class Rude(health_pb2_grpc.HealthServicer):
+    """Answers with what would set the title of a terminal."""
+
+    def Check(self, _: object, context: grpc.ServicerContext) -> None:  # noqa: N802 - gRPC's
+        context.abort(grpc.StatusCode.INTERNAL, "\x1b]0;owned\a\x9b31m it is me")
+
+
 @contextmanager
-def answering(status: int | None) -> Iterator[str]:
+def answering(status: int | None, servicer: Any = None) -> Iterator[str]:
     """A server in plaintext that is in one state for good, or knows nothing of health."""
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=1))
     if status is not None:
         servicer = health.HealthServicer()
         servicer.set("", status)
+    if servicer is not None:
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -86,6 +94,12 @@ def test_a_server_that_takes_no_calls_is_not_healthy(command: Command) -> None:
         done = command("health", address)
     assert (done.returncode, done.stdout) == (1, "NOT_SERVING\n")
     assert done.stderr == f"error: the server at {address} does not take calls\n"
+
+
+def test_a_terminal_is_not_told_what_a_stranger_wants(command: Command) -> None:
+    with answering(None, Rude()) as address:
+        done = command("health", address)
+    assert done.stderr == f"error: {address} answered INTERNAL: ]0;owned 31m it is me\n"
 
 
 def test_who_knows_nothing_of_health_is_not_healthy(command: Command) -> None:

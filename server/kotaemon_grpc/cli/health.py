@@ -86,7 +86,9 @@ def _reason(error: grpc.RpcError, address: Address, timeout_s: float) -> str:
         case grpc.StatusCode.UNAVAILABLE:
             return f"no health port in plaintext can be reached at {address}"
         case code:
-            return f"{address} answered {code.name}: {' '.join(error.details().split())}"
+            # The words are a stranger's: a terminal must not obey them.
+            words = "".join(c if c.isprintable() else " " for c in error.details())
+            return f"{address} answered {code.name}: {' '.join(words.split())}"
 
 
 def _reachable(address: Address) -> Address:
