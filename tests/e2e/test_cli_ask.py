@@ -130,6 +130,10 @@ def test_ask_with_an_expired_certificate_says_so(
     line = one_line(done)
     assert f"certificate {tmp_path}/client.pem expired on " in line
     assert "certs init" in line
+    installed = (f"--certificate={tmp_path}/client.pem", f"--key={tmp_path}/client-key.pem")
+    line = one_line(command("ask", "why?", *server.flags, *installed))
+    assert f"certificate {tmp_path}/client.pem expired on " in line
+    assert line.endswith("; install a new one")
 
 
 def test_a_text_cannot_command_the_terminal(command: Command, server: Any, tmp_path: Path) -> None:
@@ -147,7 +151,20 @@ def test_ask_without_certificates_says_how_to_get_them(
     command: Command, server: Any, tmp_path: Path
 ) -> None:
     done = command("ask", "why?", f"--target={server.address}", f"--certs={tmp_path}/none")
-    assert 'kotaemon-grpc certs init"' in one_line(done)
+    assert one_line(done) == (
+        f"error: there is no {tmp_path}/none/ca.pem; make development certificates with "
+        '"kotaemon-grpc certs init" or name your own'
+    )
+
+
+def test_ask_with_a_file_that_is_missing_elsewhere_has_nothing_made(
+    command: Command, server: Any, tmp_path: Path
+) -> None:
+    done = command("ask", "why?", *server.flags, f"--ca={tmp_path}/ca.crt")
+    assert one_line(done) == (
+        f"error: cannot read {tmp_path}/ca.crt (No such file or directory); "
+        "mend it or name another file"
+    )
 
 
 def test_ask_with_files_that_cannot_be_used_names_them(
@@ -211,6 +228,8 @@ def test_search_json_is_an_object_a_line(command: Command, server: Any) -> None:
 
 def test_search_that_finds_nothing_is_status_3(command: Command, server: Any) -> None:
     done = command("search", "zzyzx", *server.flags)
+    assert (done.returncode, done.stdout, done.stderr) == (NOTHING_FOUND, "", "no passages\n")
+    done = command("search", "zzyzx", "--json", *server.flags)
     assert (done.returncode, done.stdout, done.stderr) == (NOTHING_FOUND, "", "")
 
 
@@ -259,7 +278,7 @@ def test_help_lists_every_verb_and_each_has_its_own(command: Command) -> None:
     listed = re.findall(r"^  ([a-z]+)  ", overview.stdout.partition("Commands:")[2], re.MULTILINE)
     assert listed == [
         *("ask", "certs", "chat", "config", "documents"),
-        *("import", "keys", "search", "serve", "version"),
+        *("health", "import", "keys", "search", "serve", "version"),
     ]
     # One process for all of them: what is printed is the same, and this is quicker.
     program = (

@@ -38,7 +38,9 @@ def test_a_key_takes_the_place_of_a_certificate(
     (alone / "ca.pem").write_bytes((server.certs / "ca.pem").read_bytes())
     flags = [f"--target={server.address}", f"--certs={alone}"]
     listed = command("documents", "list", f"--api-key-file={key_file}", *flags)
-    assert (listed.stdout, listed.stderr, listed.returncode) == ("", "", 0)
+    assert (listed.stdout, listed.stderr, listed.returncode) == ("", "no documents\n", 0)
+    as_json = command("documents", "list", "--json", f"--api-key-file={key_file}", *flags)
+    assert (as_json.stdout, as_json.stderr, as_json.returncode) == ("", "", 0)
     by_environment = command(
         "documents", "list", *flags, KOTAEMON_GRPC_CLIENT__API_KEY_FILE=str(key_file)
     )

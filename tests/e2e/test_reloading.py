@@ -283,6 +283,7 @@ async def test_files_that_are_no_good_change_nothing(
     assert line["name"] == f"{files.directory}/tls.crt"
     assert problem in line["reason"]
     assert "PRIVATE" not in line["reason"]
+    assert "certs init" not in line["reason"]  # these files are not what it makes
     assert problem in watched.fetch("/")
     assert await watched.shown() == der_of(old)
     assert await watched.call(old) == "OK"
@@ -382,6 +383,16 @@ def configured(tmp_path: Path, old: Path, start: Callable[..., Any]) -> Configur
     file = tmp_path / "settings.toml"
     file.write_text(BOUND.format("user"))
     return Configured(start(f"--config={file}", certs=old), old, file)
+
+
+async def test_development_files_that_vanish_are_to_be_made_anew(configured: Configured) -> None:
+    key = configured.pki / "server-key.pem"
+    key.unlink()
+    (line,) = await configured.until_told("reload.failed", "certificates")
+    assert line["reason"] == (
+        f"key {key} cannot be read: no such file or directory; "
+        'run "kotaemon-grpc certs init" or name another file'
+    )
 
 
 async def test_another_policy_holds_from_the_next_call_on(configured: Configured) -> None:

@@ -104,8 +104,6 @@ class Access:
         self._authenticators: list[Authenticator] = []
         self._certificates = CertificateVerifier(certificate_rules(config))
         self._sources: dict[str, KeySet | ApiKeyVerifier] = {}
-        issuers = [self._issuer(each) for each in identity.issuers]
-        self._tokens = TokenVerifier(issuers) if issuers else None
         self._api_keys: ApiKeyVerifier | None = None
         if identity.api_keys_file is not None:
             self._api_keys = ApiKeyVerifier(
@@ -114,6 +112,9 @@ class Access:
                 on_change=partial(self._changed, names.RELOAD_API_KEYS, "identity.api_keys_file"),
             )
             self._sources["identity.api_keys_file"] = self._api_keys
+        # After that file, which the start waits for: many silent issuers hold all threads.
+        issuers = [self._issuer(each) for each in identity.issuers]
+        self._tokens = TokenVerifier(issuers) if issuers else None
 
     @property
     def sources(self) -> Sequence[KeySet | ApiKeyVerifier]:

@@ -147,11 +147,13 @@ def _load(config: Config, paths: tuple[Path, ...]) -> Material:
     certificate, key, *cas = paths
     # A passphrase is of the key of [tls]; a listener's own key has none.
     own = key != config.tls.files.key
+    is_development = config.tls.is_development and {*paths} <= {*config.tls.files}
     return tls.load(
         certificate,
         key,
         cas[0] if cas else None,
         passphrase="" if own else config.tls.key_passphrase.get_secret_value(),
+        advice=tls.DEVELOPMENT if is_development else tls.INSTALLED,
     )
 
 

@@ -20,6 +20,7 @@ from kotaemon_grpc.core.errors import OperatorError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from kotaemon_grpc.client import Credentials
     from kotaemon_grpc.config import Config
@@ -92,9 +93,12 @@ def _advice(error: CallError, config: Config) -> str:
 
 def _client(config: Config) -> AgentClient:
     settings = config.client
+    tls = _tls(config)
+    if tls is not None:
+        _refuse_missing(config, tls)
     return AgentClient(
         settings.target,
-        tls=_tls(config),
+        tls=tls,
         credentials=_credentials(config),
         timeout_s=settings.timeout_s,
     )
@@ -124,9 +128,33 @@ def _tls(config: Config) -> TlsFiles | None:
     # Who shows a token or an API key may well have no certificate.
     shows_secret = settings.token_file or settings.api_key_file
     is_named = settings.certificate or settings.key
-    if shows_secret and not is_named and files.certificate and not files.certificate.exists():
+    if shows_secret and not is_named and files.certificate and _is_missing(files.certificate):
         return TlsFiles(ca=files.ca)
     return files
+
+
+def _refuse_missing(config: Config, tls: TlsFiles) -> None:
+    """Tell how to get the development certificates, of which the client knows nothing.
+
+    Raises:
+        OperatorError: one of their files is not there.
+    """
+    for path in (tls.ca, tls.certificate, tls.key):
+        if path is not None and path.parent == config.tls.dir and _is_missing(path):
+            raise OperatorError(
+                f"there is no {path}; make development certificates with "
+                '"kotaemon-grpc certs init" or name your own'
+            )
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # it may be there: the client tells what is wrong with it
+    return False
 
 
 def _refuse_expired(config: Config) -> None:
@@ -145,7 +173,8 @@ def _refuse_expired(config: Config) -> None:
             continue
         expires = which(each.not_valid_after_utc for each in certificate.load_all(path))
         if expires <= certificate.utc_now():
+            is_development = path.parent == config.tls.dir
+            advice = 'run "kotaemon-grpc certs init" or ' if is_development else ""
             raise OperatorError(
-                f"certificate {path} expired on {expires.date()}; "
-                'run "kotaemon-grpc certs init" or install a new one'
+                f"certificate {path} expired on {expires.date()}; {advice}install a new one"
             )

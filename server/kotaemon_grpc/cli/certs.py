@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kotaemon_grpc.cli.settings import config_options, load_config
-from kotaemon_grpc.transport import pki
+from kotaemon_grpc.transport import keyfiles, pki
 from kotaemon_grpc.transport.certificate import Subject, Usage
 from kotaemon_grpc.transport.description import describe
 
@@ -113,10 +113,11 @@ def show(
 ) -> None:
     """Describe certificates: those given, else the development PKI's."""
     directory = _directory(config_file, assignments, directory)
+    advice = keyfiles.MEND if files else keyfiles.INIT
     for number, path in enumerate(files or [directory / name for name in _SHOWN]):
         if number:
             click.echo()
-        click.echo(_text(describe(path, directory / "ca.pem")))
+        click.echo(_text(describe(path, directory / "ca.pem", advice=advice)))
 
 
 def _directory(config_file: Path | None, assignments: tuple[str, ...], given: Path | None) -> Path:

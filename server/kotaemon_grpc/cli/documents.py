@@ -29,11 +29,15 @@ def list_(**options: Any) -> int:
     """List the documents of a collection."""
     config = client_config(options)
 
-    async def use(client: AgentClient) -> None:
+    async def use(client: AgentClient) -> int:
+        count = 0
         async for document in client.list_documents(options["collection"]):
             _print(document, as_json=options["as_json"])
+            count += 1
+        return count
 
-    call(config, use)
+    if not call(config, use) and not options["as_json"]:
+        click.echo("no documents", err=True)
     return 0
 
 

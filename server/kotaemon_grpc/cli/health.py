@@ -56,11 +56,12 @@ def health(
     HOST:PORT is by default the setting "server.health_listen". The exit status is 0 if
     the state is SERVING, and 1 in any other case.
     """
-    address = target or load_config(config_file, assignments, {}).server.health_listen
-    state = _States.ServingStatus.Name(_ask(_reachable(address), timeout_s))
+    configured = target or load_config(config_file, assignments, {}).server.health_listen
+    address = _reachable(configured)
+    state = _States.ServingStatus.Name(_ask(address, timeout_s))
     click.echo(state)
     if state != "SERVING":
-        raise OperatorError(f"the server at {_reachable(address)} does not take calls")
+        raise OperatorError(f"the server at {address} does not take calls")
 
 
 def _ask(address: Address, timeout_s: float) -> int:

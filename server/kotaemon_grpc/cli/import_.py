@@ -127,6 +127,6 @@ class _Run:
 
     def _uri_of(self, file: FoundFile) -> str:
         if self.base_uri is None:
-            return file.path.resolve().as_uri()
+            return file.uri
         relative = file.path.name if file.path == file.root else file.path.relative_to(file.root)
         return f"{self.base_uri.rstrip('/')}/{quote(os.fsencode(relative))}"

@@ -44,4 +44,6 @@ def search(**options: Any) -> int:
             click.echo(
                 f"[{number}] {place}  ({result.score:.2f})\n{printable(result.text.strip())}\n"
             )
+    if not results and not options["as_json"]:
+        click.echo("no passages", err=True)
     return 0 if results else NOTHING_FOUND

@@ -167,9 +167,9 @@ def _read(path: Path | None) -> bytes | None:
     try:
         content = path.read_bytes()
     except OSError as error:
+        mend = "make it readable" if isinstance(error, PermissionError) else "mend it"
         raise ConfigurationError(
-            f"cannot read {path} ({error.strerror}); "
-            'make development certificates with "kotaemon-grpc certs init" or name your own'
+            f"cannot read {path} ({error.strerror}); {mend} or name another file"
         ) from error
     if b"-----BEGIN " not in content:
         raise ConfigurationError(f"{path} is not a PEM file")

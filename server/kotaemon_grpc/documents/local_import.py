@@ -60,9 +60,7 @@ async def _import_file(documents: Documents, scope: Scope, found: FoundFile) -> 
     file = await asyncio.to_thread(found.path.open, "rb")
     try:
         digest = await asyncio.to_thread(_sha256, file)
-        header = DocumentHeader(
-            scope, uri=found.path.resolve().as_uri(), mime_type=found.mime_type, sha256=digest
-        )
+        header = DocumentHeader(scope, uri=found.uri, mime_type=found.mime_type, sha256=digest)
         _, outcome = await documents.ingest(header, _chunks(file), replace=True)
     finally:
         await asyncio.to_thread(file.close)

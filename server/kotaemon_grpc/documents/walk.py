@@ -30,6 +30,11 @@ class FoundFile:
     mime_type: str
     size_bytes: int
 
+    @property
+    def uri(self) -> str:
+        """The `file:` URI of the path as it is named: where links lead may change any time."""
+        return Path(os.path.abspath(self.path)).as_uri()  # noqa: PTH100 - resolve follows links
+
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _LABELS = (names.LABEL_TYPE, names.LABEL_SERVICE, names.LABEL_METHOD)
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_FAULTS = ("UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
+_NO_FAULTS = dict.fromkeys(_FAULTS, 0)
+"""There before the first of them: a rate does not see a series begin above zero."""
 _BOUNDS = (*map(floatToGoString, _BUCKETS_S), "+Inf")
 
 
@@ -126,7 +129,7 @@ class CallCounts(Collector):
             labels=_LABELS,
         )
         for labels, counts in methods:
-            for code, count in {"OK": counts.ok, **counts.failed}.items():
+            for code, count in {"OK": counts.ok, **_NO_FAULTS, **counts.failed}.items():
                 handled.add_metric((*labels, code), count)
             cumulated = accumulate(list(counts.buckets))
             buckets = [

@@ -204,14 +204,21 @@ def issued_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
     return True
 
 
-def load_all(path: Path, what: str = "certificate") -> list[x509.Certificate]:
+def load_all(
+    path: Path, what: str = "certificate", advice: str = keyfiles.MEND
+) -> list[x509.Certificate]:
     """Read the certificates of a PEM file, at least one.
+
+    Args:
+        path: the file.
+        what: its kind, for the error.
+        advice: what to do about a file that is not there, as the end of a sentence.
 
     Raises:
         OperatorError: the file is missing, cannot be read or holds none.
     """
     try:
-        return x509.load_pem_x509_certificates(keyfiles.read(path, what))
+        return x509.load_pem_x509_certificates(keyfiles.read(path, what, advice))
     except ValueError:
         raise OperatorError(
             f"{what} {path} is not a PEM certificate; install one that begins with "

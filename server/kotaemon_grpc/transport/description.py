@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
+from kotaemon_grpc.transport import keyfiles
 from kotaemon_grpc.transport.certificate import issued_by, load_all, utc_now
 
 if TYPE_CHECKING:
@@ -35,18 +36,24 @@ class Description:
     chains: bool | None
 
 
-def describe(path: Path, ca: Path | None = None, clock: Clock = utc_now) -> Description:
+def describe(
+    path: Path,
+    ca: Path | None = None,
+    clock: Clock = utc_now,
+    advice: str = keyfiles.MEND,
+) -> Description:
     """Describe the first certificate of a PEM file.
 
     Args:
         path: the certificate.
         ca: the CA bundle to compare with; None or a missing file leaves that out.
         clock: tells what remains, which is below zero for an expired one.
+        advice: what to do about a certificate that is not there, as the end of a sentence.
 
     Raises:
         OperatorError: a file cannot be read as certificates.
     """
-    certificate = load_all(path)[0]
+    certificate = load_all(path, advice=advice)[0]
     cas = load_all(ca, "CA bundle") if ca is not None and ca.exists() else None
     sans, spiffe = _alternative_names(certificate)
     return Description(

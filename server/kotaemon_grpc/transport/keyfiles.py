@@ -16,13 +16,18 @@ if TYPE_CHECKING:
 
 _LOCK = ".lock"
 
+MEND = "mend it or name another file"
+INIT = 'run "kotaemon-grpc certs init" or name another file'
+"""The advice about a file of the development PKI, which that command makes."""
 
-def read(path: Path, what: str) -> bytes:
+
+def read(path: Path, what: str, advice: str = MEND) -> bytes:
     """Read a file that must be there.
 
     Args:
         path: the file.
         what: its kind, for the error: `certificate`, `key`.
+        advice: what to do about a file that is not there, as the end of a sentence.
 
     Raises:
         OperatorError: it is missing, cannot be read, is no regular file or too large.
@@ -30,9 +35,10 @@ def read(path: Path, what: str) -> bytes:
     try:
         return files.read(path)
     except OSError as error:
+        if isinstance(error, PermissionError):
+            advice = "make it readable or name another file"
         raise OperatorError(
-            f"{what} {path} cannot be read: {os.strerror(error.errno or 0).lower()}; "
-            'run "kotaemon-grpc certs init" or name another file'
+            f"{what} {path} cannot be read: {os.strerror(error.errno or 0).lower()}; {advice}"
         ) from None
     except SourceError as error:
         raise OperatorError(f"{what} {path} cannot be used: {error}; name another file") from None

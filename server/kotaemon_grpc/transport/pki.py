@@ -233,7 +233,7 @@ def _load_authority(directory: Path) -> _Authority:
 
 
 def _load_ca(path: Path) -> x509.Certificate:
-    ca = certificates.load_all(path, "CA certificate")[0]
+    ca = certificates.load_all(path, "CA certificate", keyfiles.INIT)[0]
     if not certificates.is_ca(ca):
         raise OperatorError(f"{path} is not the certificate of a CA; install one that is")
     return ca
@@ -241,7 +241,8 @@ def _load_ca(path: Path) -> x509.Certificate:
 
 def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
-        key = serialization.load_pem_private_key(keyfiles.read(path, "key"), password=None)
+        pem = keyfiles.read(path, "key", keyfiles.INIT)
+        key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError):
         key = None
     if not isinstance(key, ec.EllipticCurvePrivateKey):

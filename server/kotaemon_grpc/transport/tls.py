@@ -31,18 +31,27 @@ class Advice:
         renew: about a certificate or a key that cannot be used.
         pair: about a key that is not that of the certificate.
         unlock: about a key that is encrypted, with no passphrase given.
+        missing: about a file that is not there.
     """
 
     renew: str
     pair: str
     unlock: str
+    missing: str = keyfiles.MEND
 
 
-_OF_LISTENERS = Advice(
-    renew='run "kotaemon-grpc certs init" or install a new one',
-    pair='install the two that belong together or run "kotaemon-grpc certs init"',
+INSTALLED = Advice(
+    renew="install a new one",
+    pair="install the two that belong together",
     unlock="set tls.key_passphrase",
 )
+DEVELOPMENT = Advice(
+    renew='run "kotaemon-grpc certs init" or install a new one',
+    pair='install the two that belong together or run "kotaemon-grpc certs init"',
+    unlock=INSTALLED.unlock,
+    missing=keyfiles.INIT,
+)
+"""About the files of the development PKI, which that command makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,7 @@ def load(
     *,
     passphrase: str = "",
     clock: Clock = utc_now,
-    advice: Advice = _OF_LISTENERS,
+    advice: Advice = INSTALLED,
 ) -> Material:
     """Read the server's TLS files and check that they work together.
 
@@ -95,7 +104,7 @@ def load(
         OperatorError: a file is missing, cannot be read or is not what it should
             be; a certificate is not valid now; key and certificate do not match.
     """
-    chain = certificates.load_all(certificate)
+    chain = certificates.load_all(certificate, advice=advice.missing)
     for each in chain:
         _check_validity(each, f"certificate {certificate}", clock(), advice)
     if not certificates.allows(chain[0], Usage.SERVER):
@@ -120,7 +129,7 @@ def load(
 
 
 def _load_cas(path: Path, now: dt.datetime, advice: Advice) -> list[x509.Certificate]:
-    cas = certificates.load_all(path, "CA bundle")
+    cas = certificates.load_all(path, "CA bundle", advice.missing)
     if not all(certificates.is_ca(each) for each in cas):
         raise OperatorError(
             f"CA bundle {path} holds a certificate that is not of a CA; take it out"
@@ -132,7 +141,7 @@ def _load_cas(path: Path, now: dt.datetime, advice: Advice) -> list[x509.Certifi
 
 
 def _load_key(path: Path, passphrase: str, advice: Advice) -> PrivateKeyTypes:
-    pem = keyfiles.read(path, "key")
+    pem = keyfiles.read(path, "key", advice.missing)
     try:
         return serialization.load_pem_private_key(pem, passphrase.encode() or None)
     except TypeError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -15,7 +17,10 @@ from kotaemon_grpc.core.errors import OperatorError
 from kotaemon_grpc.transport import pki
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+NOBODY = 65534
 
 
 def test_a_server_without_tls_is_told_as_such(tmp_path: Path) -> None:
@@ -30,6 +35,29 @@ def test_a_server_without_tls_is_told_as_such(tmp_path: Path) -> None:
             call(config, lambda client: client.ask("why?"))
     finally:
         server.stop(None).wait()
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Have no privileges: root may read everything."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_development_certificates_that_may_not_be_read_are_not_made_anew(tmp_path: Path) -> None:
+    pki.ensure(tmp_path)
+    (tmp_path / "ca.pem").chmod(0)
+    config = load(file=None, environ={}, flags={"tls.dir": str(tmp_path)})
+    with nobody(), pytest.raises(OperatorError) as said:
+        call(config, lambda client: client.ask("why?"))
+    assert str(said.value) == (
+        f"cannot read {tmp_path}/ca.pem (Permission denied); make it readable or name another file"
+    )
 
 
 def test_a_lost_reason_does_not_blame_the_target(tmp_path: Path) -> None:

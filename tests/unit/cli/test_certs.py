@@ -57,8 +57,13 @@ def test_show_describes_the_development_pki(run: Callable[..., str], tmp_path: P
 def test_show_of_what_is_not_there_is_an_error_for_the_operator(
     run: Callable[..., str], tmp_path: Path
 ) -> None:
-    with pytest.raises(OperatorError, match=f"{tmp_path}/pki/ca.pem cannot be read: no such file"):
+    with pytest.raises(
+        OperatorError, match=f"{tmp_path}/pki/ca.pem cannot be read: no such file"
+    ) as said:
         run("show")
+    assert "certs init" in str(said.value)
+    with pytest.raises(OperatorError, match=r"; mend it or name another file$"):
+        run("show", str(tmp_path / "none.pem"))
 
 
 def test_issue_is_named_for_its_argument_its_san_or_its_spiffe_id(

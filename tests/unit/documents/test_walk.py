@@ -10,6 +10,8 @@ from kotaemon_grpc.documents.walk import FoundFile, Unreadable, find_documents
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
 
 def test_a_tree_is_walked_in_order_without_hidden_and_other_files(tmp_path: Path) -> None:
     for name in ("b.md", "a.txt", "c.pdf", ".hidden.md", "sub/d.md", ".git/e.md"):
@@ -21,6 +23,40 @@ def test_a_tree_is_walked_in_order_without_hidden_and_other_files(tmp_path: Path
         FoundFile(tmp_path / "b.md", tmp_path, "text/markdown", 4),
         FoundFile(tmp_path / "sub" / "d.md", tmp_path, "text/markdown", 4),
     ]
+
+
+def project(directory: Path, stamp: str, text: str) -> None:
+    """Put a file where Kubernetes puts that of a ConfigMap, and point the links to it."""
+    (directory / stamp).mkdir(parents=True)
+    (directory / stamp / "limits.md").write_text(text)
+    (directory / "..new").symlink_to(stamp)
+    (directory / "..new").replace(directory / "..data")
+    link = directory / "limits.md"
+    if not link.is_symlink():
+        link.symlink_to("..data/limits.md")
+
+
+def test_a_file_behind_links_has_the_uri_of_its_own_name(tmp_path: Path) -> None:
+    mount = tmp_path / "mount"
+    for stamp in ("..2026_01_01", "..2026_01_02"):
+        project(mount, stamp, stamp)
+        (found,) = find_documents([mount])
+        assert isinstance(found, FoundFile)
+        assert found.path.read_text() == stamp
+        assert found.uri == f"file://{mount}/limits.md"
+
+
+def test_a_uri_is_absolute_and_follows_no_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "releases" / "1").mkdir(parents=True)
+    (tmp_path / "releases" / "1" / "a b.md").write_text("a")
+    (tmp_path / "current").symlink_to("releases/1")
+    monkeypatch.chdir(tmp_path / "releases")
+    for given in ("../current", "../current/a b.md", "1/../../current/"):
+        (found,) = find_documents([given])
+        assert isinstance(found, FoundFile)
+        assert found.uri == f"file://{tmp_path}/current/a%20b.md"
 
 
 def test_a_loop_of_links_ends(tmp_path: Path) -> None:

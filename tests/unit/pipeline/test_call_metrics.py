@@ -66,7 +66,7 @@ async def test_a_failure_is_counted_by_its_code(registry: CollectorRegistry, obs
         for sample in family.samples
         if sample.name == "grpc_server_handled_total"
     }
-    assert codes == {"OK": 0, "CANCELLED": 2}
+    assert {code: count for code, count in codes.items() if count} == {"CANCELLED": 2}
 
 
 async def test_a_call_that_is_denied_is_counted_by_its_reason(

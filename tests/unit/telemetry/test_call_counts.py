@@ -71,6 +71,27 @@ def test_a_method_is_there_at_zero_before_its_first_call(
     assert registry.get_sample_value("grpc_server_handled_total", METHOD | {"grpc_code": "OK"}) == 0
 
 
+def test_the_first_fault_of_a_method_is_a_growth(
+    registry: CollectorRegistry, calls: CallCounts
+) -> None:
+    counts = calls.for_method(names.TYPE_UNARY, "a.B", "C")
+
+    def handled() -> dict[str, float]:
+        return {
+            sample.labels["grpc_code"]: sample.value
+            for family in registry.collect()
+            for sample in family.samples
+            if sample.name == "grpc_server_handled_total"
+        }
+
+    faults = ("UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS")
+    fresh = dict.fromkeys(("OK", *faults), 0)
+    assert handled() == fresh
+    for code in (*faults, "NOT_FOUND"):
+        counts.fail(code)
+    assert handled() == fresh | dict.fromkeys((*faults, "NOT_FOUND"), 1)
+
+
 def test_a_method_of_several_listeners_is_counted_as_one(calls: CallCounts) -> None:
     assert calls.for_method("unary", "a.B", "C") is calls.for_method("unary", "a.B", "C")
     assert calls.for_method("unary", "a.B", "C") is not calls.for_method("unary", "a.B", "D")

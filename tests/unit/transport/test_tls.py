@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -13,15 +14,35 @@ from kotaemon_grpc.transport import pki, tls
 from kotaemon_grpc.transport.certificate import Subject, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+NOBODY = 65534
 
-def _load(directory: Path, clock: Any = None, passphrase: str = "", **files: Any) -> tls.Material:
+
+def _load(
+    directory: Path,
+    clock: Any = None,
+    passphrase: str = "",
+    advice: tls.Advice = tls.INSTALLED,
+    **files: Any,
+) -> tls.Material:
     names = {"certificate": "server.pem", "key": "server-key.pem", "client_ca": "ca.pem"} | files
     paths = {part: directory / name for part, name in names.items()}
     extra = {} if clock is None else {"clock": clock}
-    return tls.load(**paths, passphrase=passphrase, **extra)
+    return tls.load(**paths, passphrase=passphrase, advice=advice, **extra)
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Have no privileges: root may read everything."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 def _refused(directory: Path, **arguments: Any) -> str:
@@ -89,9 +110,10 @@ async def test_a_plaintext_client_is_refused(serve: Callable[..., Any]) -> None:
 def test_an_expired_certificate_names_file_day_and_remedy(pki_dir: Path, clock: Any) -> None:
     clock.forward(days=7, minutes=1)
     day = clock().date()
-    assert _refused(pki_dir, clock=clock) == (
-        f"certificate {pki_dir}/server.pem expired on {day}; "
-        'run "kotaemon-grpc certs init" or install a new one'
+    said = f"certificate {pki_dir}/server.pem expired on {day}; "
+    assert _refused(pki_dir, clock=clock) == f"{said}install a new one"
+    assert _refused(pki_dir, clock=clock, advice=tls.DEVELOPMENT) == (
+        f'{said}run "kotaemon-grpc certs init" or install a new one'
     )
 
 
@@ -118,8 +140,22 @@ def test_an_expired_ca_is_refused(tmp_path: Path, pki_dir: Path, clock: Any) -> 
 
 @pytest.mark.parametrize("part", ["certificate", "key", "client_ca"])
 def test_a_missing_file_is_named(pki_dir: Path, part: str) -> None:
-    message = _refused(pki_dir, **{part: "none.pem"})
-    assert f"{pki_dir}/none.pem cannot be read: no such file or directory; run" in message
+    said = f"{pki_dir}/none.pem cannot be read: no such file or directory; "
+    missing = {part: "none.pem"}
+    assert _refused(pki_dir, **missing).endswith(f" {said}mend it or name another file")
+    assert _refused(pki_dir, advice=tls.DEVELOPMENT, **missing).endswith(
+        f' {said}run "kotaemon-grpc certs init" or name another file'
+    )
+
+
+def test_of_a_file_that_may_not_be_read_nothing_is_to_be_made_anew(pki_dir: Path) -> None:
+    (pki_dir / "server.pem").chmod(0)
+    with nobody():
+        message = _refused(pki_dir, advice=tls.DEVELOPMENT)
+    assert message == (
+        f"certificate {pki_dir}/server.pem cannot be read: permission denied; "
+        "make it readable or name another file"
+    )
 
 
 @pytest.mark.parametrize("part", ["certificate", "key", "client_ca"])
@@ -132,8 +168,9 @@ def test_a_file_that_is_not_pem_is_named(pki_dir: Path, part: str, content: byte
 
 def test_a_key_of_another_certificate_names_both(pki_dir: Path) -> None:
     message = _refused(pki_dir, key="client-key.pem")
-    assert message.startswith(
+    assert message == (
         f"key {pki_dir}/client-key.pem does not match certificate {pki_dir}/server.pem; "
+        "install the two that belong together"
     )
 
 
