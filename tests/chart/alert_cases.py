@@ -7,7 +7,7 @@ POD = f'{JOB}, pod="p", instance="10.0.0.1:9464"'
 CALLS = (
     f'{POD}, grpc_type="unary", grpc_service="kotaemon.v2.AgentService", grpc_method="AskQuestion"'
 )
-UP = (f'kotaemon_grpc_build_info{{{POD}, version="0.1.0"}}', "1x500")
+UP = (f'kotaemon_grpc_build_info{{{POD}, version="0.1.0"}}', "1x600")
 
 
 def handled(code: str, values: str) -> tuple[str, str]:
@@ -22,12 +22,44 @@ def pod(metric: str, values: str, more: str = "") -> tuple[str, str]:
     return (f"{metric}{{{POD}{more}}}", values)
 
 
-def buckets(metric: str, fast: str, slow: str, edge: str) -> list[tuple[str, str]]:
-    """A histogram whose looks are below the edge, or above all edges."""
+def histogram(metric: str, looks: dict[str, int]) -> list[tuple[str, str]]:
+    """A histogram that grows each minute by so many looks up to an edge, above the one before."""
+    total, series = 0, []
+    for edge, more in {**looks, "+Inf": 0}.items():
+        total += more
+        series.append(pod(f"{metric}_bucket", f"0+{total}x60", f', le="{edge}"'))
+    return series
+
+
+def lag(looks: dict[str, int]) -> list[tuple[str, str]]:
+    return [UP, *histogram("kotaemon_grpc_event_loop_lag_seconds", looks)]
+
+
+def first_token(looks: dict[str, int]) -> list[tuple[str, str]]:
+    return [UP, *histogram("kotaemon_grpc_first_token_seconds", looks)]
+
+
+def expiry(after_s: int) -> list[tuple[str, str]]:
+    metric = "kotaemon_grpc_certificate_expiry_timestamp_seconds"
+    return [UP, pod(metric, f"{after_s}x120", ', file="a"')]
+
+
+def shed(part: str) -> list[tuple[str, str]]:
+    metric = "kotaemon_grpc_calls_shed_total"
+    return [UP, started("0+600x60"), pod(metric, part, ', reason="queue_full"')]
+
+
+def denied(part: str) -> list[tuple[str, str]]:
+    metric = "kotaemon_grpc_calls_denied_total"
+    return [UP, started("0+600x60"), pod(metric, part, ', reason="METHOD_NOT_ALLOWED"')]
+
+
+def few_calls(faults: int) -> list[tuple[str, str]]:
+    """A call a minute, and after 50 minutes some that fail, one a minute."""
     return [
-        pod(f"{metric}_bucket", fast, f', le="{edge}"'),
-        pod(f"{metric}_bucket", slow, ', le="100"'),
-        pod(f"{metric}_bucket", slow, ', le="+Inf"'),
+        UP,
+        handled("OK", "0+1x500"),
+        handled("INTERNAL", f"0x50 1+1x{faults - 1} {faults}x400"),
     ]
 
 
@@ -36,6 +68,7 @@ DAY = 86400
 CASES: dict[str, tuple[list[tuple[str, str]], str, list[str]]] = {
     "at rest": ([UP, handled("OK", "0+600x500"), started("0+600x500")], "6h", []),
     "no pod": ([], "10m", ["KotaemonGrpcDown"]),
+    "no pod yet": ([], "3m", []),
     "a pod that was away for a moment": ([(UP[0], "1x3 _x3 1x20")], "12m", []),
     "one in fifty calls fails for an hour": (
         [UP, handled("OK", "0+588x500"), handled("INTERNAL", "0+12x500")],
@@ -45,6 +78,45 @@ CASES: dict[str, tuple[list[tuple[str, str]], str, list[str]]] = {
     "one in a hundred fails for hours": (
         [UP, handled("OK", "0+594x500"), handled("UNAVAILABLE", "0+6x500")],
         "7h",
+        ["KotaemonGrpcErrorBudgetBurnsSlowly"],
+    ),
+    "one in 300 fails for hours": (
+        [UP, handled("OK", "0+598x500"), handled("UNAVAILABLE", "0+2x500")],
+        "7h",
+        [],
+    ),
+    # Of two windows, one alone is above the limit, and the other between a half of it and itself.
+    "faults have just begun": (
+        [UP, handled("OK", "0+600x500"), handled("INTERNAL", "0x400 36+36x20")],
+        "412m",
+        [],
+    ),
+    "faults have nearly stopped": (
+        [UP, handled("OK", "0+600x500"), handled("INTERNAL", "0+60x40 2406+6x100")],
+        "50m",
+        ["KotaemonGrpcErrorBudgetBurnsSlowly"],
+    ),
+    "some calls have failed for two hours": (
+        [UP, handled("OK", "0+600x600"), handled("INTERNAL", "0x400 8+8x150")],
+        "520m",
+        [],
+    ),
+    "some calls failed for hours, and few do now": (
+        [UP, handled("OK", "0+600x500"), handled("INTERNAL", "0+6x400 2403+3x60")],
+        "450m",
+        [],
+    ),
+    "five faults in an hour, and few calls": (few_calls(5), "59m", []),
+    "six faults in an hour, and few calls": (
+        few_calls(6),
+        "59m",
+        ["KotaemonGrpcErrorBudgetBurnsFast"],
+    ),
+    "six faults just now, and few calls": (few_calls(6), "57m", []),
+    "five faults in hours, and few calls": (few_calls(5), "80m", []),
+    "six faults in hours, and few calls": (
+        few_calls(6),
+        "80m",
         ["KotaemonGrpcErrorBudgetBurnsSlowly"],
     ),
     "a burst of faults that is over": (
@@ -57,81 +129,41 @@ CASES: dict[str, tuple[list[tuple[str, str]], str, list[str]]] = {
         "7h",
         [],
     ),
-    "one call in twenty is shed": (
-        [
-            UP,
-            started("0+600x60"),
-            pod("kotaemon_grpc_calls_shed_total", "0+30x60", ', reason="queue_full"'),
-        ],
-        "30m",
-        ["KotaemonGrpcCallsShed"],
-    ),
-    "one call in a thousand is shed": (
-        [
-            UP,
-            started("0+6000x60"),
-            pod("kotaemon_grpc_calls_shed_total", "0+6x60", ', reason="queue_full"'),
-        ],
-        "30m",
-        [],
-    ),
-    "the loop is late": (
-        [UP, *buckets("kotaemon_grpc_event_loop_lag_seconds", "0+100x60", "0+120x60", "0.1")],
-        "30m",
-        ["KotaemonGrpcEventLoopLags"],
-    ),
-    "the loop is in time": (
-        [UP, *buckets("kotaemon_grpc_event_loop_lag_seconds", "0+120x60", "0+120x60", "0.1")],
-        "30m",
-        [],
-    ),
-    "answers begin late": (
-        [UP, *buckets("kotaemon_grpc_first_token_seconds", "0+50x60", "0+60x60", "5")],
+    "one call in fifty is shed": (shed("0+12x60"), "30m", ["KotaemonGrpcCallsShed"]),
+    "one call in two hundred is shed": (shed("0+3x60"), "30m", []),
+    # One look in a hundred is 0.175 seconds late, and then 0.05, however late the last is.
+    "the loop is late": (lag({"0.1": 98, "0.25": 2}), "30m", ["KotaemonGrpcEventLoopLags"]),
+    "the loop is hardly late": (lag({"0.05": 99, "0.1": 0, "0.25": 1}), "30m", []),
+    "the loop was late for five minutes": (lag({"0.1": 98, "0.25": 2}), "6m", []),
+    "answers begin after ten seconds": (
+        first_token({"5": 90, "10": 5, "30": 5}),
         "40m",
         ["KotaemonGrpcSlow"],
     ),
-    "answers begin in time": (
-        [UP, *buckets("kotaemon_grpc_first_token_seconds", "0+60x60", "0+60x60", "5")],
+    "answers begin after two and a half seconds": (
+        first_token({"1": 90, "2.5": 5, "30": 5}),
         "40m",
         [],
     ),
-    "a certificate with a month left": (
-        [
-            UP,
-            pod(
-                "kotaemon_grpc_certificate_expiry_timestamp_seconds",
-                f"{30 * DAY}x120",
-                ', file="a"',
-            ),
-        ],
-        "90m",
-        [],
-    ),
-    "a certificate with three days left": (
-        [
-            UP,
-            pod(
-                "kotaemon_grpc_certificate_expiry_timestamp_seconds", f"{3 * DAY}x120", ', file="a"'
-            ),
-        ],
+    "a certificate with two weeks left": (expiry(14 * DAY), "90m", []),
+    "a certificate with half a week left": (
+        expiry(7 * DAY // 2),
         "90m",
         ["KotaemonGrpcCertificateExpiresSoon"],
     ),
-    "a certificate with hours left": (
-        [
-            UP,
-            pod(
-                "kotaemon_grpc_certificate_expiry_timestamp_seconds",
-                f"{DAY // 2}x120",
-                ', file="a"',
-            ),
-        ],
+    "a certificate with two days left": (
+        expiry(2 * DAY),
+        "90m",
+        ["KotaemonGrpcCertificateExpiresSoon"],
+    ),
+    "a certificate with half a day left": (
+        expiry(DAY // 2),
         "90m",
         ["KotaemonGrpcCertificateExpires", "KotaemonGrpcCertificateExpiresSoon"],
     ),
-    "a reload fails": (
-        [UP, pod("kotaemon_grpc_reload_failures_total", "0x5 0+1x20", ', what="api_keys"')],
-        "20m",
+    "a reload fails once": (
+        [UP, pod("kotaemon_grpc_reload_failures_total", "0x5 1x20", ', what="api_keys"')],
+        "14m",
         ["KotaemonGrpcReloadFails"],
     ),
     "a reload failed long ago": (
@@ -150,32 +182,27 @@ CASES: dict[str, tuple[list[tuple[str, str]], str, list[str]]] = {
         "45m",
         ["KotaemonGrpcIndexLags"],
     ),
+    "the index is behind since half an hour": (
+        [UP, pod("kotaemon_grpc_index_lag", "0x10 1x60")],
+        "42m",
+        ["KotaemonGrpcIndexLags"],
+    ),
+    # Its lowest figure of a quarter of an hour counts, and that for a quarter of an hour.
+    "the index is behind for less than half an hour": (
+        [UP, pod("kotaemon_grpc_index_lag", "0x10 1x60")],
+        "38m",
+        [],
+    ),
     "the index catches up": (
         [UP, pod("kotaemon_grpc_index_lag", "2x9 0 2x9 0 2x9 0 2x9 0 2x9")],
         "45m",
         [],
     ),
-    "half of the calls are denied": (
-        [
-            UP,
-            started("0+600x60"),
-            pod("kotaemon_grpc_calls_denied_total", "0+300x60", ', reason="METHOD_NOT_ALLOWED"'),
-        ],
-        "45m",
-        ["KotaemonGrpcManyDenied"],
-    ),
-    "a few calls are denied": (
-        [
-            UP,
-            started("0+600x60"),
-            pod("kotaemon_grpc_calls_denied_total", "0+30x60", ', reason="METHOD_NOT_ALLOWED"'),
-        ],
-        "45m",
-        [],
-    ),
-    "log lines are lost": (
-        [UP, pod("kotaemon_grpc_log_lines_dropped_total", "0x5 0+9x40", ', kind="other"')],
-        "30m",
+    "two calls in five are denied": (denied("0+240x60"), "45m", ["KotaemonGrpcManyDenied"]),
+    "one call in ten is denied": (denied("0+60x60"), "45m", []),
+    "one log line is lost": (
+        [UP, pod("kotaemon_grpc_log_lines_dropped_total", "0x5 1x40", ', kind="other"')],
+        "14m",
         ["KotaemonGrpcLogLinesDropped"],
     ),
     "one line of the audit log is lost": (
@@ -192,13 +219,23 @@ CASES: dict[str, tuple[list[tuple[str, str]], str, list[str]]] = {
         "45m",
         ["KotaemonGrpcRequestsForgotten"],
     ),
+    "there is hardly room for more requests": (
+        [UP, pod("kotaemon_grpc_requests_remembered", "0x10 96000x60")],
+        "42m",
+        ["KotaemonGrpcRequestsForgotten"],
+    ),
+    "there was hardly room for a while": (
+        [UP, pod("kotaemon_grpc_requests_remembered", "0x10 96000x60")],
+        "38m",
+        [],
+    ),
     "there is room for more requests": (
-        [UP, pod("kotaemon_grpc_requests_remembered", "90000x60")],
+        [UP, pod("kotaemon_grpc_requests_remembered", "94000x60")],
         "45m",
         [],
     ),
-    "spans are lost": (
-        [UP, pod("kotaemon_grpc_spans_dropped_total", "0x5 0+9x60")],
+    "few spans are lost": (
+        [UP, pod("kotaemon_grpc_spans_dropped_total", "0x5 0 0 0 0+1x60")],
         "45m",
         ["KotaemonGrpcSpansDropped"],
     ),

@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 from tests.chart.alert_cases import CASES, JOB
-from tests.chart.helm import CHART, ROOT, only
-from tests.chart.metrics import METRICS, metrics_of, promtool
+from tests.chart.helm import CHART, ROOT, Refused, only
+from tests.chart.metrics import METRICS, check_samples, metrics_of, promtool
+from tests.chart.value_space import SCHEMA
+
+from kotaemon_grpc.telemetry import names
+from kotaemon_grpc.telemetry.engine_metrics import EngineFamilies
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,37 +39,10 @@ def alerts(rules: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def check_fires(
     tools: Path, tmp_path: Path, rules: dict[str, Any], case: str, expected: list[str]
 ) -> None:
+    series, when, _ = CASES[case]
     firing = [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in expected]
     query = 'count by (alertname) (ALERTS{alertstate="firing"})'
-    check_samples(tools, tmp_path, rules, case=case, query=query, expected=firing)
-
-
-def check_samples(
-    tools: Path,
-    tmp_path: Path,
-    rules: dict[str, Any],
-    *,
-    case: str,
-    query: str,
-    expected: list[dict[str, Any]],
-) -> None:
-    series, when, _ = CASES[case]
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
-    test = {
-        "rule_files": ["rules.yaml"],
-        "evaluation_interval": "1m",
-        "tests": [
-            {
-                "interval": "1m",
-                "input_series": [{"series": name, "values": values} for name, values in series],
-                "promql_expr_test": [
-                    {"expr": query, "eval_time": when, "exp_samples": expected},
-                ],
-            }
-        ],
-    }
-    (tmp_path / "test.yaml").write_text(yaml.safe_dump(test))
-    promtool(tools, "test", "rules", tmp_path / "test.yaml")
+    check_samples(tools, tmp_path, series, when=when, expected={query: firing}, rules=rules)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -76,9 +54,9 @@ def test_share_of_faults_is_nothing_while_there_are_none(
     helm_4: Helm, tools: Path, tmp_path: Path
 ) -> None:
     query = "max(kotaemon_grpc:errors:ratio_rate5m)"
-    none = [{"labels": "{}", "value": 0}]
-    rules = rendered_rules(helm_4)
-    check_samples(tools, tmp_path, rules, case="at rest", query=query, expected=none)
+    none = {query: [{"labels": "{}", "value": 0}]}
+    series, when, _ = CASES["at rest"]
+    check_samples(tools, tmp_path, series, when=when, expected=none, rules=rendered_rules(helm_4))
 
 
 def test_every_alert_is_seen_firing(helm_4: Helm) -> None:
@@ -92,6 +70,39 @@ def test_budget_of_the_values_counts(helm_4: Helm, tools: Path, tmp_path: Path) 
     case = "one in fifty calls fails for an hour"
     check_fires(tools, tmp_path, rules, case, [])
     assert "* 0.005)" in alerts(rules)["KotaemonGrpcErrorBudgetBurnsFast"]["expr"]
+
+
+def test_least_faults_of_the_values_count(helm_4: Helm, tools: Path, tmp_path: Path) -> None:
+    for case, least, firing in (
+        ("five faults in an hour, and few calls", 4, ["KotaemonGrpcErrorBudgetBurnsFast"]),
+        ("six faults in an hour, and few calls", 6, []),
+        ("five faults in hours, and few calls", 0, ["KotaemonGrpcErrorBudgetBurnsSlowly"]),
+        ("six faults in hours, and few calls", 6, []),
+    ):
+        check_fires(tools, tmp_path, rendered_rules(helm_4, leastFaults=least), case, firing)
+
+
+def test_slow_seconds_of_the_values_count(helm_4: Helm, tools: Path, tmp_path: Path) -> None:
+    for case, seconds, firing in (
+        ("answers begin after ten seconds", 10, []),
+        ("answers begin after two and a half seconds", 1, ["KotaemonGrpcSlow"]),
+    ):
+        check_fires(tools, tmp_path, rendered_rules(helm_4, slowSeconds=seconds), case, firing)
+
+
+def test_slow_seconds_are_edges_of_the_histogram(helm_4: Helm) -> None:
+    registry = CollectorRegistry()
+    EngineFamilies(registry).first_token.labels("extractive")
+    edges = [
+        float(sample.labels["le"])
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == f"{names.FIRST_TOKEN_SECONDS}_bucket"
+    ]
+    # What is above the last edge counts as this edge, which is never more than itself.
+    assert SCHEMA["properties"]["prometheusRule"]["properties"]["slowSeconds"]["enum"] == edges[:-2]
+    with pytest.raises(Refused, match=r"slowSeconds.* one of 0\.005, .* 5, 10"):
+        rendered_rules(helm_4, slowSeconds=7)
 
 
 def test_limit_of_the_settings_counts(helm_4: Helm, tools: Path, tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import yaml
 from tests.chart.helm import of_kind
-from tests.chart.metrics import METRICS, metrics_of, promtool
+from tests.chart.metrics import METRICS, Series, check_samples, metrics_of, promtool
 
 from kotaemon_grpc.telemetry import names
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.chart.helm import Helm
+
+ASKED = 'grpc_server_handled_total{grpc_service="a.Asking", grpc_method="Ask", grpc_code="%s"}'
 
 
 def dashboard(helm: Helm) -> dict[str, Any]:
@@ -32,6 +35,46 @@ def queries(board: dict[str, Any]) -> list[str]:
         each["query"]["query"] for each in board["templating"]["list"] if each["type"] == "query"
     ]
     return of_panels + of_variables
+
+
+def query_of(helm: Helm, title: str) -> str:
+    """The query of a panel, as Grafana sends it."""
+    (panel,) = [each for each in dashboard(helm)["panels"] if each["title"] == title]
+    (target,) = panel["targets"]
+    query = target["expr"].replace("$__rate_interval", "5m")
+    return query.replace("$namespace", ".*").replace("$job", ".*")
+
+
+@pytest.mark.parametrize(
+    ("series", "share"),
+    [
+        ([(ASKED % "OK", "0+60x20")], 0),
+        ([(ASKED % "OK", "0+60x20"), (ASKED % "INTERNAL", "0x20")], 0),
+        ([(ASKED % "OK", "0+45x20"), (ASKED % "INTERNAL", "0+15x20")], 0.25),
+        ([(ASKED % "OK", "0+45x20"), (ASKED % "NOT_FOUND", "0+15x20")], 0),
+        ([(ASKED % "OK", "60x20"), (ASKED % "INTERNAL", "6x20")], 0),
+    ],
+    ids=["no fault yet", "no fault", "faults", "faults of the caller", "no call"],
+)
+def test_share_of_faults_is_a_number(
+    helm_4: Helm, tools: Path, tmp_path: Path, series: Series, share: float
+) -> None:
+    expected = {query_of(helm_4, "Faults"): [{"labels": "{}", "value": share}]}
+    check_samples(tools, tmp_path, series, when="15m", expected=expected)
+
+
+def test_calls_that_failed_are_shown_by_code_and_method(
+    helm_4: Helm, tools: Path, tmp_path: Path
+) -> None:
+    series = [
+        (ASKED % "OK", "0+60x20"),
+        (ASKED % "INTERNAL", "0+6x20"),
+        (ASKED % "UNKNOWN", "0x20"),
+    ]
+    labels = '{grpc_code="INTERNAL", grpc_service="a.Asking", grpc_method="Ask"}'
+    query = query_of(helm_4, "Calls that failed, by code and method")
+    expected = {query: [{"labels": labels, "value": 0.1}]}
+    check_samples(tools, tmp_path, series, when="15m", expected=expected)
 
 
 def test_dashboard_asks_for_metrics_that_exist_and_for_all_of_them(helm_4: Helm) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,19 @@ from tests.chart.helm import (
 
 if TYPE_CHECKING:
     from tests.chart.helm import Helm, Manifest, Values
+
+
+# Where an empty `to` leads: not to what hands out the credentials of a node.
+ANYWHERE = [
+    {"namespaceSelector": {}},
+    {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16", "100.100.100.200/32"]}},
+    {
+        "ipBlock": {
+            "cidr": "::/0",
+            "except": ["fe80::/10", "fd00:ec2::254/128", "fd20:ce::254/128"],
+        }
+    },
+]
 
 
 def policy(manifests: list[Manifest]) -> Manifest:
@@ -53,7 +67,8 @@ def test_further_listener_is_reached(helm_4: Helm) -> None:
     path = only(manifests, "Ingress")["spec"]["rules"][0]["http"]["paths"][0]
     assert path["backend"]["service"]["port"] == {"number": 50061}
     # The key set is fetched, so its port is let out to.
-    assert {"ports": [{"port": 8443, "protocol": "TCP"}]} in policy(manifests)["egress"]
+    rule = {"ports": [{"port": 8443, "protocol": "TCP"}], "to": ANYWHERE}
+    assert rule in policy(manifests)["egress"]
 
 
 def test_headless_service_has_the_ports_of_the_pods(helm_4: Helm) -> None:
@@ -96,8 +111,8 @@ def test_network_is_closed_but_for_what_is_configured(helm_4: Helm) -> None:
         )
     )
     assert opened["egress"][1:] == [
-        {"ports": [{"port": 4317, "protocol": "TCP"}]},
-        {"ports": [{"port": 443, "protocol": "TCP"}]},
+        {"ports": [{"port": 4317, "protocol": "TCP"}], "to": ANYWHERE},
+        {"ports": [{"port": 443, "protocol": "TCP"}], "to": ANYWHERE},
         {"ports": [{"port": 5432, "protocol": "TCP"}], "to": [peer]},
     ]
     # No port is none, and not all of them.
@@ -106,6 +121,33 @@ def test_network_is_closed_but_for_what_is_configured(helm_4: Helm) -> None:
     # The test still gets in.
     assert len(opened["ingress"][0]["from"]) == 2
     assert of_kind(helm_4.render({"networkPolicy": {"enabled": False}}), "NetworkPolicy") == []
+
+
+def test_no_rule_without_peers_leads_to_what_has_credentials_of_the_node(helm_4: Helm) -> None:
+    everywhere: list[Any] = []
+    ports = {"ports": [80], "to": everywhere}
+    names = ("dns", "otlp", "jwks", "llm", "database")
+    values = {
+        "networkPolicy": {"egress": dict.fromkeys(names, ports)},
+        "test": {"host": "agents.example"},
+    }
+    manifests = helm_4.render(values)
+    rules = policy(manifests)["egress"]
+    assert len(rules) == len(names)
+    to_others = only(manifests, "NetworkPolicy", "-test")["spec"]["egress"][:2]
+    metadata = [
+        *("169.254.169.254", "169.254.170.2", "100.100.100.200"),
+        *("fe80::a9fe:a9fe", "fd00:ec2::254", "fd20:ce::254"),
+    ]
+    blocks = [each["ipBlock"] for rule in [*rules, *to_others] for each in rule["to"][1:]]
+    assert len(blocks) == 2 * (len(names) + 2)
+    for address in map(ipaddress.ip_address, metadata):
+        for block in blocks:
+            if address in ipaddress.ip_network(block["cidr"]):
+                assert any(address in ipaddress.ip_network(each) for each in block["except"])
+    # By default the DNS cache on the node is listed by itself.
+    (dns,) = policy(helm_4.render())["egress"]
+    assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in dns["to"]
 
 
 def test_service_monitor_follows_the_port(helm_4: Helm) -> None:
@@ -267,7 +309,7 @@ def test_test_of_another_host_is_let_out_to_it(helm_4: Helm) -> None:
     assert servers["podSelector"]["matchLabels"].items() <= labels.items()
     values = {"test": {"host": "agents.example.org"}, "service": {"port": 443}}
     other = only(helm_4.render(values), "NetworkPolicy", "-test")["spec"]["egress"]
-    assert {"ports": [{"port": 443, "protocol": "TCP"}]} in other
+    assert {"ports": [{"port": 443, "protocol": "TCP"}], "to": ANYWHERE} in other
 
 
 def notes_of(helm: Helm, values: Values) -> str:

@@ -59,7 +59,7 @@ BOTH: Values = {
         }
     ],
     "apiKeys": {"existingSecret": "keys-secret", "key": "keys.json"},
-    "files": {"more": {"inline": {"more.txt": "text of a file"}}},
+    "files": {"more": {"inline": {"more.txt": "text of a file"}, "secret": False}},
     "tls": {
         "secretName": "own-tls",
         "minVersion": "1.3",
@@ -191,6 +191,8 @@ BOTH: Values = {
     "prometheusRule": {
         "enabled": True,
         "errorBudget": 0.0123,
+        "leastFaults": 31_017,
+        "slowSeconds": 0.025,
         "alertLabels": {"team": "team-a"},
         "runbookURL": "https://runbooks.example/",
         "extraRules": [{"alert": "Extra", "expr": "vector(61)"}],
@@ -257,8 +259,9 @@ SCALED: Values = {
 
 # What is tried elsewhere, or is seen in what is not there.
 ELSEWHERE = {
-    "global", "enabled", "existingConfigMap", "apiKeys.inline", "tls.clientCA.existingSecret",
-    "tls.clientCA.inline", "storage.existingClaim", "autoscaling.external", "networkPolicy.enabled",
+    "global.imageRegistry", "enabled", "existingConfigMap", "apiKeys.inline",
+    "tls.clientCA.existingSecret", "tls.clientCA.inline", "storage.existingClaim",
+    "autoscaling.external", "networkPolicy.enabled",
     "podDisruptionBudget.enabled", "podSecurity.assignedByPlatform", "serviceAccount.create",
     "prometheusRule.disabled", "test.enabled", "grpcRoute.backendTLS.enabled",
 }  # fmt: skip

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.chart.helm import DEFAULTS, FILES, Refused
+from tests.chart.helm import CHART, DEFAULTS, FILES, Refused
 from tests.chart.validation import problems
 from tests.chart.value_space import SCHEMA
 
@@ -17,6 +17,7 @@ MANY: dict[str, Any] = {"storage": {"kind": "none"}, "replicas": 2}
 ISSUER: dict[str, Any] = {
     "name": "a", "issuer": "b", "audiences": ["c"], "jwks": "https://d.example/jwks",
 }  # fmt: skip
+TOKEN: dict[str, Any] = {"projected": {"sources": [{"serviceAccountToken": {"path": "b"}}]}}
 TOKENS: dict[str, Any] = {"name": "tokens", "port": 50061, "credentials": ["jwt"]}
 
 # Values that do not go together, and a part of what is said.
@@ -161,6 +162,26 @@ TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
         {"tls": {"clientCA": {"inline": "-----BEGIN PRIVATE KEY-----"}}},
         "a private key has no place among CAs",
     ),
+    "a private key in a ConfigMap": (
+        {"files": {"a": {"inline": {"b.pem": "-----BEGIN RSA PRIVATE KEY-----"}, "secret": False}}},
+        'files.a.inline: "b.pem" has a private key',
+    ),
+    "a password in a URL": (
+        {"config": {"identity": {"issuers": [ISSUER | {"jwks": "HTTPS://a:b@d.example/jwks"}]}}},
+        "config.identity.issuers[0].jwks: a URL with a user's name or password",
+    ),
+    "the end of a line by NEL": (
+        {"prometheusRule": {"runbookURL": "https://a/\x85b"}},
+        "prometheusRule: a character that YAML takes for the end of a line",
+    ),
+    "the end of a line by LS": (
+        {"podAnnotations": {"a": "b\n\u2028hostNetwork: true"}},
+        "podAnnotations: a character that YAML takes for the end of a line",
+    ),
+    "the end of a line by PS, from a parent": (
+        {"global": {"imagePullSecrets": [{"name": "a\n\u2029b"}]}},
+        "global: a character that YAML takes for the end of a line",
+    ),
     "an alert that is not there": (
         {"prometheusRule": {"disabled": ["KotaemonGrpcSlov"]}},
         'there is no alert "KotaemonGrpcSlov"',
@@ -215,6 +236,18 @@ ALONE: dict[str, tuple[dict[str, Any], str]] = {
         {"extraVolumes": [{"name": "a", "hostPath": {"path": "/"}}]},
         "hostPath",
     ),
+    "a volume with a token": (
+        {"extraVolumes": [TOKEN | {"name": "a"}]},
+        "serviceAccountToken",
+    ),
+    "documents with a token": (
+        {"documents": TOKEN},
+        "serviceAccountToken",
+    ),
+    "a registry that is none, from a parent": (
+        {"global": {"imageRegistry": "registry.example/a b"}},
+        "imageRegistry",
+    ),
     "documents of the host": ({"documents": {"hostPath": {"path": "/"}}}, "hostPath"),
     "an unconfined container": (
         {"podAnnotations": {"container.apparmor.security.beta.kubernetes.io/server": "unconfined"}},
@@ -228,6 +261,72 @@ ALONE: dict[str, tuple[dict[str, Any], str]] = {
     "plaintext": ({"config": {"server": {"insecure": True}}}, "insecure"),
     "a section of the chart's": ({"config": {"tls": {}}}, "tls"),
 }
+
+
+def sidecar(context: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"sidecars": [{"name": "a", "image": "b", "securityContext": context} | more]}
+
+
+# Values that the templates refuse by themselves when the schema is not looked at.
+WITHOUT_SCHEMA: dict[str, tuple[dict[str, Any], str]] = {
+    "privileged": (sidecar({"privileged": True}), "a: the restricted standard forbids"),
+    "escalation": (sidecar({"allowPrivilegeEscalation": True}), "allowPrivilegeEscalation: true"),
+    "capabilities": (
+        sidecar({"capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN"]}}),
+        "SYS_ADMIN",
+    ),
+    "capabilities kept": (sidecar({"capabilities": {"add": []}}), "capabilities"),
+    "user 0 of a sidecar": (sidecar({"runAsUser": 0}), "runAsUser: 0"),
+    "perhaps root": (sidecar({"runAsNonRoot": False}), "runAsNonRoot: false"),
+    "unconfined": (sidecar({"seccompProfile": {"type": "Unconfined"}}), "Unconfined"),
+    "proc": (sidecar({"procMount": "Unmasked"}), "procMount"),
+    "SELinux": (sidecar({"seLinuxOptions": {"type": "spc_t"}}), "seLinuxOptions"),
+    "a port of the host": (
+        sidecar({}, ports=[{"containerPort": 1, "hostPort": 1}]),
+        "ports of the host",
+    ),
+    "a device": (sidecar({}, volumeDevices=[{"name": "a", "devicePath": "/b"}]), "volumeDevices"),
+    "a probe of another host": (
+        sidecar({}, livenessProbe={"tcpSocket": {"host": "h", "port": 1}}),
+        "another host",
+    ),
+    "a hook of another host": (
+        sidecar({}, lifecycle={"preStop": {"httpGet": {"host": "h", "port": 1}}}),
+        "another host",
+    ),
+    "user 0": ({"podSecurity": {"runAsUser": 0}}, "podSecurity.runAsUser"),
+    "user 0 as text": ({"podSecurity": {"runAsUser": "root"}}, "podSecurity.runAsUser"),
+    "group 0": ({"podSecurity": {"supplementalGroups": [0]}}, "podSecurity.supplementalGroups"),
+    "a volume of the host": (
+        {"extraVolumes": [{"name": "a", "hostPath": {"path": "/"}}]},
+        'extraVolumes: the restricted standard has no volumes of the kind "hostPath"',
+    ),
+    "documents of the host": (
+        {"documents": {"hostPath": {"path": "/"}}},
+        'documents: the restricted standard has no volumes of the kind "hostPath"',
+    ),
+    "a volume with a token": ({"extraVolumes": [TOKEN | {"name": "a"}]}, "pods get no token"),
+    "documents with a token": ({"documents": TOKEN}, "pods get no token"),
+    "unconfined by annotation": (
+        {"podAnnotations": {"container.apparmor.security.beta.kubernetes.io/server": "unconfined"}},
+        "podAnnotations: the chart sets",
+    ),
+    "a registry": (
+        {"global": {"imageRegistry": "a.example/b c"}},
+        '"a.example/b c" is no registry',
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WITHOUT_SCHEMA)
+def test_templates_refuse_without_the_schema(helm: Helm, what: str) -> None:
+    values, said = WITHOUT_SCHEMA[what]
+    arguments = ("template", "agents", CHART, "--skip-schema-validation")
+    assert helm.run(*arguments, values={})
+    with pytest.raises(Refused) as caught:
+        helm.run(*arguments, values=values)
+    assert "templates/checks.yaml" in str(caught.value)
+    assert said in str(caught.value)
 
 
 def refusal(helm: Helm, values: dict[str, Any], **options: Any) -> str:

@@ -245,6 +245,7 @@ def test_pods_are_spread_and_may_be_sent_away_one_by_one(helm_4: Helm) -> None:
         "kubernetes.io/hostname",
     }
     for each in spread:
+        assert each["whenUnsatisfiable"] == "ScheduleAnyway"
         assert (
             each["labelSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
         )
@@ -262,6 +263,16 @@ def test_containers_of_the_user_are_hardened(helm_4: Helm) -> None:
         context = container["securityContext"]
         assert context["runAsUser"] == 5
         assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_container_of_the_user_may_write_its_root(helm_4: Helm) -> None:
+    own = {"name": "proxy", "image": "a:1", "securityContext": {"readOnlyRootFilesystem": False}}
+    values = {"sidecars": [own], "initContainers": [{"name": "b", "image": "a:1"}]}
+    spec = workload(helm_4.render(values))["spec"]["template"]["spec"]
+    assert spec["containers"][1]["securityContext"]["readOnlyRootFilesystem"] is False
+    assert spec["containers"][1]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert spec["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
+    assert spec["initContainers"][0]["securityContext"]["readOnlyRootFilesystem"] is True
 
 
 def test_platform_may_assign_the_users(helm_4: Helm) -> None:

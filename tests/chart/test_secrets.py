@@ -47,8 +47,8 @@ def test_inline_secrets_are_secrets(helm_4: Helm) -> None:
             "credentials": ["api_key"],
             "apiKeys": {"inline": "{}"},
             "files": {
-                "model": {"inline": {"api-key": "geheim"}, "secret": True},
-                "jwks": {"inline": {"jwks.json": "{}"}, "reloaded": True},
+                "model": {"inline": {"api-key": "geheim"}},
+                "jwks": {"inline": {"jwks.json": "{}"}, "secret": False, "reloaded": True},
             },
             "tls": {"clientCA": {"inline": "PEM"}},
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
@@ -28,8 +29,11 @@ _DRAWN = json.loads(json.dumps(SCHEMA))
 _partial(_DRAWN, DEFAULTS)
 
 _ASCII = st.characters(min_codepoint=33, max_codepoint=126)
+# What YAML, or some reading of it, does not take as it is, or takes for the end of a line.
+_ODD = "\x7f\x80\x85\x9f\u2028\u2029\ufffe\uffff"
 _TEXT = st.text(
-    st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from("\n\t\x7f"), max_size=20
+    st.characters(exclude_categories=("Cs", "Cc")) | st.sampled_from("\n\t\ufeff" + _ODD),
+    max_size=20,
 )
 
 # Of Kubernetes' own types, which the schema leaves to the API server, some that are right. Lists of
@@ -86,7 +90,7 @@ _SAMPLES: dict[str, list[Any]] = {
 }  # fmt: skip
 
 # A chart that has this one as its dependency gives these; they are tried with the example.
-_OF_PARENTS = {"enabled"}
+_OF_PARENTS = {"enabled", "global"}
 
 
 def values() -> SearchStrategy[dict[str, Any]]:
@@ -136,6 +140,10 @@ def containers(name: str) -> SearchStrategy[dict[str, Any]]:
 
 def mended(drawn: dict[str, Any]) -> dict[str, Any]:
     """Put right what would be refused most of the time, so that more is rendered."""
+    for key in drawn.keys() - {"config", "files", "apiKeys"}:
+        # Elsewhere they are refused.
+        text = json.dumps(drawn[key], ensure_ascii=False)
+        drawn[key] = json.loads(re.sub(f"[{_ODD}]", "-", text))
     if drawn.get("replicas", 1) > 1 or "autoscaling" in drawn:
         drawn["storage"] = drawn.get("storage", {}) | {"kind": "none"}
     for index, listener in enumerate(drawn.get("listeners", [])):

@@ -4,7 +4,7 @@ are told at once.
 */}}
 {{- define "kotaemon-grpc.checks" -}}
 {{- $v := .Values -}}
-{{- $problems := list -}}
+{{- $problems := concat (include "kotaemon-grpc.unrestricted" . | fromJsonArray) (include "kotaemon-grpc.unwritable" . | fromJsonArray) -}}
 
 {{- $scaled := or $v.autoscaling.enabled $v.autoscaling.external -}}
 {{- if eq $v.storage.kind "volume" -}}
@@ -110,12 +110,20 @@ are told at once.
 {{- if ne (list $file.existingSecret $file.existingConfigMap $file.inline | compact | len) 1 -}}
 {{- $problems = append $problems (printf "files.%s: give one of existingSecret, existingConfigMap and inline" $name) -}}
 {{- end -}}
+{{- range $key, $text := $file.inline -}}
+{{- if and (contains "PRIVATE KEY" (toString $text)) (not (include "kotaemon-grpc.inSecret" $file)) -}}
+{{- $problems = append $problems (printf "files.%s.inline: %q has a private key; leave out \"secret: false\"" $name $key) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
-{{- $mounted := include "kotaemon-grpc.fileVolumes" . | fromYaml -}}
+{{- $mounted := include "kotaemon-grpc.fileVolumes" . | fromJson -}}
 {{- range $v.extraVolumeMounts }}{{ $_ := set $mounted (.mountPath | default "" | trimPrefix "/etc/kotaemon-grpc-files/") .name }}{{ end -}}
-{{- range $setting, $path := include "kotaemon-grpc.filePaths" . | fromYaml -}}
+{{- range $setting, $path := include "kotaemon-grpc.filePaths" . | fromJson -}}
 {{- $parts := splitList "/" $path -}}
+{{- if regexMatch "(?i)^https?://[^/?#]*@" $path -}}
+{{- $problems = append $problems (printf "config.%s: a URL with a user's name or password in it has no place in a ConfigMap" $setting) -}}
+{{- end -}}
 {{- if hasPrefix "/etc/kotaemon-grpc-files/" $path -}}
 {{- $name := index $parts 3 -}}
 {{- $inline := (index ($v.files | default dict) $name | default dict).inline -}}
@@ -128,7 +136,7 @@ are told at once.
 {{- end -}}
 
 {{- $volumes := list "config" "data" "tmp" "documents" -}}
-{{- range $name, $_ := include "kotaemon-grpc.fileVolumes" . | fromYaml }}{{ $volumes = append $volumes (printf "files-%s" $name) }}{{ end -}}
+{{- range $name, $_ := include "kotaemon-grpc.fileVolumes" . | fromJson }}{{ $volumes = append $volumes (printf "files-%s" $name) }}{{ end -}}
 {{- range $v.extraVolumes -}}
 {{- if has .name $volumes }}{{ $problems = append $problems (printf "extraVolumes: the name %q is taken" .name) }}{{ end -}}
 {{- $volumes = append $volumes .name -}}

@@ -1,6 +1,8 @@
 {{/*
 A value as TOML. Helm's own toToml makes 60.0 of 60, which is no whole number any more; JSON's
-strings, numbers and truth values are TOML's as well, but for the character DEL.
+strings, numbers and truth values are TOML's as well, but for the character DEL. The text goes into
+YAML, which takes some characters for the end of a line and does not take others at all: they are
+written as escapes.
 */}}
 {{- define "kotaemon-grpc.toml" -}}
 {{- if kindIs "map" . -}}
@@ -10,8 +12,17 @@ strings, numbers and truth values are TOML's as well, but for the character DEL.
 {{- else if kindIs "slice" . -}}
 [{{- range $index, $item := . -}}{{- if $index }}, {{ end }}{{ include "kotaemon-grpc.toml" $item }}{{- end -}}]
 {{- else -}}
-{{ toRawJson . | replace "\u007f" "\\u007f" }}
+{{- $text := toRawJson . | replace "\u007f" "\\u007f" -}}
+{{- range regexFindAll `[\x{80}-\x{9f}\x{2028}\x{2029}\x{feff}\x{fffe}\x{ffff}]` $text -1 | uniq -}}
+{{- $text = replace . (printf "%+q" . | trimAll "\"") $text -}}
 {{- end -}}
+{{ $text }}
+{{- end -}}
+{{- end }}
+
+{{/* A key as TOML: as it is, or in quotes. */}}
+{{- define "kotaemon-grpc.tomlKey" -}}
+{{- if regexMatch "^[A-Za-z0-9_-]+$" . }}{{ . }}{{ else }}{{ include "kotaemon-grpc.toml" . }}{{ end -}}
 {{- end }}
 
 {{/* Whether a list of credentials asks clients for certificates: "true" or nothing. */}}
@@ -92,17 +103,17 @@ strings, numbers and truth values are TOML's as well, but for the character DEL.
 {{- define "kotaemon-grpc.sections" -}}
 {{- range $section := keys . | sortAlpha }}
 {{- $keys := index $ $section }}
-[{{ $section }}]
+[{{ include "kotaemon-grpc.tomlKey" $section }}]
 {{- range $key := keys $keys | sortAlpha }}
 {{- $value := index $keys $key }}
 {{- if and (kindIs "slice" $value) $value }}
-{{ $key }} = [
+{{ include "kotaemon-grpc.tomlKey" $key }} = [
 {{- range $value }}
   {{ include "kotaemon-grpc.toml" . }},
 {{- end }}
 ]
 {{- else }}
-{{ $key }} = {{ include "kotaemon-grpc.toml" $value }}
+{{ include "kotaemon-grpc.tomlKey" $key }} = {{ include "kotaemon-grpc.toml" $value }}
 {{- end }}
 {{- end }}
 {{ end }}

@@ -180,9 +180,9 @@ seccompProfile:
 {{- define "kotaemon-grpc.certificateSpec" -}}
 {{- with .Values.tls.certManager -}}
 duration: {{ .duration | quote }}
-renewBefore: {{ .renewBefore }}
+renewBefore: {{ .renewBefore | quote }}
 privateKey:
-  algorithm: {{ .privateKey.algorithm }}
+  algorithm: {{ .privateKey.algorithm | quote }}
   {{- if ne .privateKey.algorithm "Ed25519" }}
   size: {{ int .privateKey.size }}
   {{- end }}

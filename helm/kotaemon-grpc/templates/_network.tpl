@@ -5,6 +5,22 @@
 {{- end }}
 {{- end }}
 
+{{/*
+Where a rule leads out to: the peers that are given, or anywhere. Anywhere leaves out what answers
+on link-local addresses and the other addresses of the clouds' metadata, which hand out the
+credentials of the node. Not every network plugin takes addresses for those of pods, so pods are
+named too.
+*/}}
+{{- define "kotaemon-grpc.peers" -}}
+{{- if . -}}
+{{- toYaml . -}}
+{{- else -}}
+- namespaceSelector: {}
+- ipBlock: {cidr: 0.0.0.0/0, except: [169.254.0.0/16, 100.100.100.200/32]}
+- ipBlock: {cidr: "::/0", except: ["fe80::/10", "fd00:ec2::254/128", "fd20:ce::254/128"]}
+{{- end -}}
+{{- end }}
+
 {{- define "kotaemon-grpc.dnsRule" -}}
 {{- with .Values.networkPolicy.egress.dns -}}
 {{- if .ports -}}
@@ -13,10 +29,8 @@
     - {port: {{ int . }}, protocol: UDP}
     - {port: {{ int . }}, protocol: TCP}
     {{- end }}
-  {{- with .to }}
   to:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+    {{- include "kotaemon-grpc.peers" .to | nindent 4 }}
 {{- end -}}
 {{- end -}}
 {{- end }}
@@ -31,10 +45,8 @@
 # {{ $name }}
 - ports:
     {{- include "kotaemon-grpc.ports" . | nindent 4 }}
-  {{- with $rule.to }}
   to:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+    {{- include "kotaemon-grpc.peers" $rule.to | nindent 4 }}
 {{- end }}
 {{- end }}
 {{- with .Values.networkPolicy.extraEgress }}

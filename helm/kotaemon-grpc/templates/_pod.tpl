@@ -38,7 +38,7 @@ spec:
 
 {{- define "kotaemon-grpc.server" -}}
 image: {{ include "kotaemon-grpc.image" . | quote }}
-imagePullPolicy: {{ include "kotaemon-grpc.pullPolicy" . }}
+imagePullPolicy: {{ include "kotaemon-grpc.pullPolicy" . | quote }}
 command: [kotaemon-grpc]
 args:
   - serve
@@ -75,7 +75,7 @@ ports:
   # Without "service" it is asked for the server as a whole.
   grpc: {port: 50052}
   {{- range $key, $number := index $.Values.probes $kind }}
-  {{ $key }}: {{ int $number }}
+  {{ quote $key }}: {{ int $number }}
   {{- end }}
 {{- end }}
 {{- with .Values.shutdown.preStopSeconds }}
@@ -95,8 +95,8 @@ volumeMounts:
   - {name: config, mountPath: /etc/kotaemon-grpc, readOnly: true}
   - {name: data, mountPath: /var/lib/kotaemon-grpc}
   - {name: tmp, mountPath: /tmp}
-  {{- range $name := include "kotaemon-grpc.fileVolumes" . | fromYaml | keys | sortAlpha }}
-  - {name: files-{{ $name }}, mountPath: /etc/kotaemon-grpc-files/{{ $name }}, readOnly: true}
+  {{- range $name := include "kotaemon-grpc.fileVolumes" . | fromJson | keys | sortAlpha }}
+  - {name: {{ printf "files-%s" $name | quote }}, mountPath: {{ printf "/etc/kotaemon-grpc-files/%s" $name | quote }}, readOnly: true}
   {{- end }}
   {{- if .Values.documents }}
   - {name: documents, mountPath: /srv/documents, readOnly: true}
@@ -140,7 +140,7 @@ schedulerName: {{ . | quote }}
 {{- with .Values.runtimeClassName }}
 runtimeClassName: {{ . | quote }}
 {{- end }}
-dnsPolicy: {{ .Values.dnsPolicy }}
+dnsPolicy: {{ .Values.dnsPolicy | quote }}
 {{- with .Values.dnsConfig }}
 dnsConfig:
   {{- toYaml . | nindent 2 }}
@@ -151,11 +151,17 @@ hostAliases:
 {{- end }}
 {{- end }}
 
-{{/* A container of the user, with what the restricted standard asks for. What it says itself wins. */}}
+{{/*
+A container of the user, with what the restricted standard asks for. What it says itself wins, false
+too, which "merge" takes for nothing; what the standard forbids is refused by the checks.
+*/}}
 {{- define "kotaemon-grpc.hardened" -}}
 {{- $container := deepCopy .container -}}
-{{- $required := include "kotaemon-grpc.containerSecurity" .root | fromYaml -}}
-{{- $_ := set $container "securityContext" (merge ($container.securityContext | default dict) $required) -}}
+{{- $context := include "kotaemon-grpc.containerSecurity" .root | fromYaml -}}
+{{- range $key, $value := $container.securityContext -}}
+{{- if not (kindIs "invalid" $value) }}{{ $_ := set $context $key $value }}{{ end -}}
+{{- end -}}
+{{- $_ := set $container "securityContext" $context -}}
 {{- toYaml $container -}}
 {{- end }}
 
@@ -184,9 +190,14 @@ hostAliases:
 {{- range $name, $file := .Values.files -}}
 {{- if $file.existingSecret }}{{ $_ := set $volumes $name (dict "secret" $file.existingSecret) -}}
 {{- else if $file.existingConfigMap }}{{ $_ := set $volumes $name (dict "configMap" $file.existingConfigMap) -}}
-{{- else }}{{ $_ := set $volumes $name (dict (empty $file.secret | ternary "configMap" "secret") (printf "%s-%s" $fullname $name)) }}{{ end -}}
+{{- else }}{{ $_ := set $volumes $name (dict (include "kotaemon-grpc.inSecret" $file | empty | ternary "configMap" "secret") (printf "%s-%s" $fullname $name)) }}{{ end -}}
 {{- end -}}
-{{- toYaml $volumes -}}
+{{- toJson $volumes -}}
+{{- end }}
+
+{{/* Whether the chart keeps the inline texts of a file in a Secret: "true" or nothing. */}}
+{{- define "kotaemon-grpc.inSecret" -}}
+{{- if ne (toString .secret) "false" }}true{{ end -}}
 {{- end }}
 
 {{/* The files that `config` names, by setting. */}}
@@ -200,15 +211,15 @@ hostAliases:
 {{- $_ := set $paths (printf "identity.issuers[%d].jwks" $index) ($issuer.jwks | default "") -}}
 {{- end -}}
 {{- end -}}
-{{- toYaml $paths -}}
+{{- toJson $paths -}}
 {{- end }}
 
 {{- define "kotaemon-grpc.volumes" -}}
 - name: config
   configMap:
     name: {{ .Values.existingConfigMap | default (include "kotaemon-grpc.fullname" .) | quote }}
-{{- range $name, $source := include "kotaemon-grpc.fileVolumes" . | fromYaml }}
-- name: files-{{ $name }}
+{{- range $name, $source := include "kotaemon-grpc.fileVolumes" . | fromJson }}
+- name: {{ printf "files-%s" $name | quote }}
   {{- with $source.secret }}
   # The group of the pod reads it, and nobody else.
   secret: {secretName: {{ quote . }}, defaultMode: 0440, optional: false}
@@ -218,14 +229,14 @@ hostAliases:
   {{- end }}
 {{- end }}
 - name: tmp
-  emptyDir: {sizeLimit: {{ .Values.tmpSize }}}
+  emptyDir: {sizeLimit: {{ .Values.tmpSize | quote }}}
 {{- with .Values.documents }}
 - name: documents
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- if eq .Values.storage.kind "none" }}
 - name: data
-  emptyDir: {sizeLimit: {{ include "kotaemon-grpc.storageSize" . }}}
+  emptyDir: {sizeLimit: {{ include "kotaemon-grpc.storageSize" . | quote }}}
 {{- else if .Values.storage.existingClaim }}
 - name: data
   persistentVolumeClaim: {claimName: {{ quote .Values.storage.existingClaim }}}
