@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
 import posixpath
 import tarfile
-from typing import TYPE_CHECKING, Any, Self
+import zlib
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, Self
 
+from releasing.layers import Layers
 from releasing.program import Refused
 
 if TYPE_CHECKING:
@@ -16,8 +20,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INDEX = "application/vnd.oci.image.index.v1+json"
-WHITEOUT = ".wh."  # image-spec, layer.md: what a layer takes away
-OPAQUE = ".wh..wh..opq"  # the same for all that a directory had
+DOCUMENT_BYTES = 4 << 20  # image-spec, manifest.md, takes this for what a registry has to take
+BLOB_BYTES = 2 << 30  # of a layer, compressed
+CHUNK_BYTES = 1 << 20
+# What a damaged archive makes of the readers of tar, JSON and compressed data.
+DAMAGE = (
+    OSError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError,
+    KeyError, ValueError, TypeError, AttributeError,
+)  # fmt: skip
 
 
 class ImageArchive:
@@ -27,19 +37,32 @@ class ImageArchive:
         path: an archive as podman, buildah, skopeo and docker write it.
 
     Raises:
-        Refused: it is no such archive, or it holds several images.
+        Refused: it is no such archive, it is damaged, or it holds several images.
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             self._tar = tarfile.open(path)  # noqa: SIM115 - the object is the context
-            self._members = {posixpath.normpath(each.name): each for each in self._tar}
-            index = json.loads(self._read("index.json"))
-        except (OSError, tarfile.TarError, KeyError, ValueError) as error:
+        except (OSError, tarfile.TarError) as error:
             raise Refused(f"{path} is no OCI archive of an image") from error
-        self._descriptor = self._image(index)
-        self._manifest = json.loads(self._blob(self._descriptor["digest"]))
-        self.config: dict[str, Any] = json.loads(self._blob(self._manifest["config"]["digest"]))
+        try:
+            with self._reading():
+                self._read_documents()
+        except Refused:
+            self._tar.close()
+            raise
+
+    def _read_documents(self) -> None:
+        self._members = {posixpath.normpath(each.name): each for each in self._tar}
+        if "index.json" not in self._members:
+            raise Refused(f"{self._path} is no OCI archive of an image")
+        with self._open("index.json", DOCUMENT_BYTES) as file:
+            self._descriptor = self._image(json.load(file))
+        self._manifest = self._document(self._descriptor)
+        self.config: dict[str, Any] = self._document(self._manifest["config"])
+        self._labels = dict(self.config["config"].get("Labels") or {})
+        self._layers_bytes = sum(layer["size"] for layer in self._manifest["layers"])
 
     def __enter__(self) -> Self:
         return self
@@ -56,31 +79,31 @@ class ImageArchive:
     @property
     def labels(self) -> dict[str, str]:
         """The labels of the image."""
-        return self.config.get("config", {}).get("Labels") or {}
+        return self._labels
 
     @property
     def layers_bytes(self) -> int:
         """The size of what a node pulls, in bytes."""
-        return sum(layer["size"] for layer in self._manifest["layers"])
+        return self._layers_bytes
 
     def files(self, wanted: Callable[[str], bool]) -> dict[str, bytes]:
         """Read regular files of the image's file system.
 
         Args:
             wanted: whether a path, which has no leading slash, is to be read.
+
+        Raises:
+            Refused: a layer is damaged, or too large.
         """
-        found: dict[str, bytes] = {}
-        for layer in self._manifest["layers"]:
-            with tarfile.open(fileobj=io.BytesIO(self._blob(layer["digest"]))) as tar:
-                added = {}
-                for member in tar:
-                    path = posixpath.normpath(member.name).removeprefix("/")
-                    for gone in removed(path, list(found)):
-                        del found[gone]
-                    if (member.isreg() or member.islnk()) and wanted(path):
-                        added[path] = read(tar, member)
-                found |= added
-        return found
+        return self._layers().files(wanted)
+
+    def privileged(self) -> list[str]:
+        """Name the files that give who runs them the rights of another.
+
+        Raises:
+            Refused: a layer is damaged, or too large.
+        """
+        return self._layers().privileged()
 
     def write(self, target: Path, name: str, epoch_s: int) -> None:
         """Write the image alone, so that the same image makes the same archive.
@@ -96,18 +119,27 @@ class ImageArchive:
         }
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor]}
         parts = [self._manifest["config"], *self._manifest["layers"], descriptor]
-        digests = sorted({part["digest"] for part in parts})
+        by_digest = {part["digest"]: part for part in parts}
         with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for path, content in self._entries(digests, index):
-                entry = tarfile.TarInfo(path)
-                entry.size, entry.mtime = len(content), epoch_s
-                tar.addfile(entry, io.BytesIO(content))
 
-    def _entries(self, digests: list[str], index: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
-        yield "oci-layout", b'{"imageLayoutVersion":"1.0.0"}'
-        yield "index.json", json.dumps(index, sort_keys=True).encode()
-        for digest in digests:
-            yield f"blobs/{digest.replace(':', '/')}", self._blob(digest)
+            def add(path: str, size: int, file: IO[bytes]) -> None:
+                entry = tarfile.TarInfo(path)
+                entry.size, entry.mtime = size, epoch_s
+                tar.addfile(entry, file)
+
+            for path, content in (
+                ("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'),
+                ("index.json", json.dumps(index, sort_keys=True).encode()),
+            ):
+                add(path, len(content), io.BytesIO(content))
+            for digest, part in sorted(by_digest.items()):
+                with self._reading(), self._blob(part, BLOB_BYTES) as file:
+                    add(f"blobs/{digest.replace(':', '/')}", part["size"], file)
+
+    def _layers(self) -> Layers:
+        return Layers(
+            lambda layer: self._blob(layer, BLOB_BYTES), self._manifest["layers"], self._reading
+        )
 
     def _image(self, index: dict[str, Any]) -> dict[str, Any]:
         """Find the one image; what is attached to an image has no platform."""
@@ -119,35 +151,44 @@ class ImageArchive:
         if len(images) != 1:
             raise Refused(f"the archive holds {len(images)} images, where one is expected")
         if images[0].get("mediaType") == INDEX:
-            return self._image(json.loads(self._blob(images[0]["digest"])))
+            return self._image(self._document(images[0]))
         return dict(images[0])
 
-    def _blob(self, digest: str) -> bytes:
-        """Read a blob and hold it against its name."""
+    def _document(self, descriptor: dict[str, Any]) -> dict[str, Any]:
+        with self._blob(descriptor, DOCUMENT_BYTES) as file:
+            document: dict[str, Any] = json.load(file)
+        return document
+
+    def _blob(self, descriptor: dict[str, Any], max_bytes: int) -> IO[bytes]:
+        """Open a blob that is what its descriptor says."""
+        digest: str = descriptor["digest"]
         algorithm, _, expected = digest.partition(":")
-        content = self._read(f"blobs/{algorithm}/{expected}")
-        if algorithm != "sha256" or hashlib.sha256(content).hexdigest() != expected:
-            raise Refused(f"the blob {digest} of the image is damaged")
-        return content
+        name = f"blobs/{algorithm}/{expected}"
+        if name not in self._members:
+            raise Refused(f"{self._path} is damaged: the blob {digest} is missing")
+        file = self._open(name, max_bytes)
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+        size = self._members[name].size
+        if (algorithm, found, size) != ("sha256", expected, descriptor["size"]):
+            file.close()
+            raise Refused(f"{self._path} is damaged: the blob {digest} is not what it should be")
+        file.seek(0)
+        return file
 
-    def _read(self, name: str) -> bytes:
-        return read(self._tar, self._members[name])
+    def _open(self, name: str, max_bytes: int) -> IO[bytes]:
+        member = self._members[name]
+        if member.size > max_bytes:
+            raise Refused(f"{name} in {self._path} has more than {max_bytes} bytes")
+        file = self._tar.extractfile(member)
+        if file is None:
+            raise KeyError(name)
+        return file
 
-
-def removed(path: str, paths: list[str]) -> list[str]:
-    """Say which of the paths an entry of a layer takes away."""
-    folder, name = posixpath.split(path)
-    if name == OPAQUE:
-        return [each for each in paths if each.startswith(f"{folder}/")]
-    if name.startswith(WHITEOUT):
-        path = posixpath.join(folder, name.removeprefix(WHITEOUT))
-        return [each for each in paths if each == path or each.startswith(f"{path}/")]
-    return []
-
-
-def read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """Read a file of an archive."""
-    content = tar.extractfile(member)
-    if content is None:
-        raise KeyError(member.name)
-    return content.read()
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Say of whatever goes wrong in a reader that the archive is damaged."""
+        try:
+            yield
+        except DAMAGE as error:
+            kind = type(error).__name__
+            raise Refused(f"{self._path} is damaged: {kind}: {error}") from error

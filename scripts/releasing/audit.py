@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from packaging.utils import canonicalize_name
+
+from releasing import python_packages
 from releasing.program import TOLD_LINES, Refused
 
 if TYPE_CHECKING:
@@ -25,14 +29,19 @@ def audit(lock: Path, cache: Path, *, osv_url: str | None, accepted: list[str]) 
     Raises:
         Refused: a vulnerability is known, or the database does not know about every package.
     """
-    service = ["--vulnerability-service=osv", f"--osv-url={osv_url}"] if osv_url else []
-    done = subprocess.run(  # noqa: S603 - the command is ours, and no shell reads it
+    service = ["--vulnerability-service=pypi"]
+    if osv_url:
+        service = ["--vulnerability-service=osv", f"--osv-url={osv_url}"]
+    # The variables would say what is asked, and what is passed over.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PIP_AUDIT_")}
+    done = subprocess.run(
         [
             sys.executable, "-m", "pip_audit", f"--requirement={lock}",
             "--disable-pip", "--require-hashes", "--format=json", "--desc=off", "--aliases=on",
             "--progress-spinner=off", f"--cache-dir={cache}", *service,
             *(f"--ignore-vuln={each}" for each in accepted),
         ],
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
@@ -51,6 +60,13 @@ def audit(lock: Path, cache: Path, *, osv_url: str | None, accepted: list[str]) 
         raise Refused(
             f"the database of vulnerabilities does not know {len(skipped)} of "
             f"{len(dependencies)} packages{way_out}{listed}"
+        )
+    answered = {canonicalize_name(each["name"]) for each in dependencies}
+    locked = python_packages.read_lock(lock.read_text())
+    if missing := sorted(locked.keys() - answered):
+        raise Refused(
+            f"pip-audit answers for {len(answered)} of the {len(locked)} packages of {lock.name}, "
+            f"and not for {', '.join(missing[:TOLD_LINES])}{way_out}"
         )
     if known := [f"\n  {told(each, vuln)}" for each in dependencies for vuln in each["vulns"]]:
         raise Refused(f"{len(known)} vulnerabilities are known in {lock.name}:{''.join(known)}")

@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from cyclonedx.contrib.this.builders import this_component
-from cyclonedx.model import HashType
+from cyclonedx.model import HashType, Property
 from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output.json import JsonV1Dot6
@@ -15,7 +15,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
-from releasing import debian_packages, python_packages
+from releasing import debian_packages, nested, python_packages
 from releasing.program import Refused
 
 if TYPE_CHECKING:
@@ -23,13 +23,22 @@ if TYPE_CHECKING:
 
 PATTERNS = (
     python_packages.METADATA,
+    nested.SBOM,
     debian_packages.STATUS,
     debian_packages.COPYRIGHT,
     debian_packages.RELEASE,
 )
 
 
-def write(image: ImageArchive, name: str, version: str, lock_text: str, epoch_s: int) -> str:
+def write(
+    image: ImageArchive,
+    name: str,
+    version: str,
+    lock_text: str,
+    epoch_s: int,
+    *,
+    audited: dict[str, list[str]],
+) -> str:
     """List what is in an image.
 
     Args:
@@ -38,10 +47,11 @@ def write(image: ImageArchive, name: str, version: str, lock_text: str, epoch_s:
         version: of what it holds.
         lock_text: the lock file that its Python packages were installed from.
         epoch_s: when it was made, in seconds since 1970; the same image makes the same list.
+        audited: what was not looked at for vulnerabilities, as properties: values by name.
 
     Raises:
         Refused: the image has no packages that can be listed, a Python package is not the locked
-            one, or the list does not fit its schema.
+            one, a locked one is missing, or the list does not fit its schema.
     """
     lock = python_packages.read_lock(lock_text)
     files = image.files(lambda path: any(each.fullmatch(path) for each in PATTERNS))
@@ -51,15 +61,24 @@ def write(image: ImageArchive, name: str, version: str, lock_text: str, epoch_s:
         if not found:
             raise Refused(f"the image says of no {kind} package that it holds it")
     refuse_unlocked(python, lock, name)
+    system = {each: list[str]() for each in debian_packages.operating_system(files)}
 
     root = container(name, version, image.digest)
     bom = Bom(
         serial_number=uuid.uuid5(uuid.NAMESPACE_URL, str(root.purl)),
-        metadata=BomMetaData(component=root, timestamp=dt.datetime.fromtimestamp(epoch_s, dt.UTC)),
-        components=[*python, *debian],
+        metadata=BomMetaData(
+            component=root,
+            timestamp=dt.datetime.fromtimestamp(epoch_s, dt.UTC),
+            properties=[
+                Property(name=f"{name}:{key}", value=value)
+                for key, values in audited.items()
+                for value in values
+            ],
+        ),
+        components=[*python, *debian, *system],
     )
     bom.metadata.tools.components.add(this_component())
-    for group in (python, debian):
+    for group in (python, debian, system):
         connect(bom, root, group)
     text = JsonV1Dot6(bom).output_as_string(indent=2) + "\n"
     if error := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
@@ -97,8 +116,11 @@ def refuse_unlocked(
     """See that the image holds what was locked, which is what is audited.
 
     Raises:
-        Refused: it holds something else.
+        Refused: it holds something else, or lacks something.
     """
+    found_names = {component.name for component in python}
+    if missing := sorted(lock.keys() - found_names):
+        raise Refused(f"the image lacks {', '.join(missing)} of requirements/image.txt")
     for component in python:
         found = f"{component.name} {component.version}"
         locked = lock.get(component.name)

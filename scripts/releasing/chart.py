@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from typing import TYPE_CHECKING
 
 import yaml
 
+from releasing import image
 from releasing.program import Refused, run
 
 if TYPE_CHECKING:
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from releasing.signing import SigningKey
 
 NAME = "kotaemon-grpc"
+CONTENT = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 
 
 def refuse_another_version(chart: Path, version: str) -> None:
@@ -99,15 +103,39 @@ def package(helm: Path, chart: Path, target: Path, key: SigningKey | None) -> Pa
     return packaged
 
 
-def push(helm: Path, packaged: Path, registry: str, *, plain_http: bool) -> str:
+def refuse_another(packaged: Path, registry: str, version: str, *, plain_http: bool) -> bool:
+    """See that a registry has no other chart of a version, and say whether it has this one.
+
+    Raises:
+        Refused: it has another, or it does not answer.
+    """
+    # A tag has no plus sign, and Helm writes an underscore.
+    name = f"charts/{NAME}:{version.replace('+', '_')}"
+    said = image.inspected(registry, name, "--raw", plain_http=plain_http)
+    if said is None:
+        return False
+    try:
+        layers = json.loads(said)["layers"]
+        found = [each["digest"] for each in layers if each["mediaType"] == CONTENT]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refused(f"{registry} has something else than a chart as {name}") from error
+    if found != [f"sha256:{hashlib.sha256(packaged.read_bytes()).hexdigest()}"]:
+        raise Refused(f"{registry} has another chart of {version}")
+    return True
+
+
+def push(helm: Path, packaged: Path, registry: str, version: str, *, plain_http: bool) -> str:
     """Push the chart, and its provenance that lies beside it; gives where they are.
 
     Raises:
-        Refused: the registry takes none.
+        Refused: the registry takes none, or has another one of the version, before or after.
     """
+    refuse_another(packaged, registry, version, plain_http=plain_http)
     where = f"oci://{registry}/charts"
     try:
         run(helm, "push", packaged, where, *(["--plain-http"] if plain_http else []))
     except Refused as error:
         raise Refused(f"the registry {registry} refuses the chart: {error}") from error
+    if not refuse_another(packaged, registry, version, plain_http=plain_http):
+        raise Refused(f"{registry} does not have the chart that was pushed")
     return f"{where}/{NAME}"

@@ -32,7 +32,8 @@ def components(files: dict[str, bytes]) -> dict[Component, list[str]]:
     Args:
         files: of the image, by path; STATUS, COPYRIGHT and RELEASE match those looked at.
     """
-    distribution = distribution_of(files)
+    release = release_of(files)
+    distribution = f"{release['ID']}-{release['VERSION_ID']}" if release else ""
     found = {}
     for path, content in sorted(files.items()):
         if STATUS.fullmatch(path):
@@ -68,14 +69,33 @@ def component(control: Message, distribution: str, said: list[str]) -> Component
     )
 
 
-def distribution_of(files: dict[str, bytes]) -> str:
-    """Give the distribution as purls name it, such as debian-12; empty when nothing says so."""
+def release_of(files: dict[str, bytes]) -> dict[str, str]:
+    """Read os-release(5), which is empty when no file says ID and VERSION_ID."""
     for path, content in files.items():
         if RELEASE.fullmatch(path):
-            pairs = (line.partition("=") for line in content.decode().splitlines())
+            lines = content.decode(errors="replace").splitlines()
+            pairs = (line.partition("=") for line in lines)
             found = {key: value.strip("\"'") for key, _, value in pairs}
-            return f"{found['ID']}-{found['VERSION_ID']}"
-    return ""
+            if {"ID", "VERSION_ID"} <= found.keys():
+                return found
+    return {}
+
+
+def operating_system(files: dict[str, bytes]) -> list[Component]:
+    """Make the component of the distribution, by which scanners find the data for its packages."""
+    release = release_of(files)
+    if not release:
+        return []
+    name, version = release["ID"], release["VERSION_ID"]
+    return [
+        Component(
+            type=ComponentType.OPERATING_SYSTEM,
+            name=name,
+            version=version,
+            bom_ref=f"os:{name}@{version}",
+            description=release.get("PRETTY_NAME"),
+        )
+    ]
 
 
 def said_licences(text: str) -> list[str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from releasing.program import run
+from releasing.program import Refused, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def build(tree: Path, target: Path, epoch_s: int) -> None:
-    """Build both of an exported tree, with the builder of our own environment.
+def build(tree: Path, target: Path, epoch_s: int) -> Path:
+    """Build both of an exported tree with the builder of our own environment; gives the wheel.
 
     Args:
         tree: the files of a commit.
@@ -23,3 +23,7 @@ def build(tree: Path, target: Path, epoch_s: int) -> None:
         sys.executable, "-m", "hatchling", "build", f"--directory={target}",
         cwd=tree, env={"SOURCE_DATE_EPOCH": str(epoch_s)},
     )  # fmt: skip
+    wheels = list(target.glob("*.whl"))
+    if len(wheels) != 1:
+        raise Refused(f"{len(wheels)} wheels were built, where one is expected")
+    return wheels[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from releasing.program import Refused, run
@@ -16,12 +17,26 @@ if TYPE_CHECKING:
 NAME = "kotaemon-grpc"
 REVISION = "org.opencontainers.image.revision"
 VERSION = "org.opencontainers.image.version"
+# What skopeo prints for MANIFEST_UNKNOWN and NAME_UNKNOWN of the distribution specification. Other
+# errors have "not found" in them too, such as the page of a proxy.
+UNKNOWN = re.compile(
+    r": (manifest|name) unknown(: (manifest unknown|repository name not known to registry))?\W*$"
+)
 
 
-def build(tree: Tree, target: Path) -> None:
-    """Build the image and write it as an OCI archive, with the tool that has built it."""
-    lines = run(tree.root / "scripts" / "image", cwd=tree.root, shown=True).splitlines()
-    built = json.loads(lines[-1])
+def build(tree: Tree, files: Path, target: Path) -> None:
+    """Build the image and write it as an OCI archive, with the tool that has built it.
+
+    Args:
+        tree: the commit.
+        files: its files; the working tree has others, which git ignores.
+        target: the archive.
+    """
+    commit = {"REVISION": tree.commit, "SOURCE_DATE_EPOCH": str(tree.epoch_s)}
+    # The layers of earlier builds have older packages and an older time.
+    script = files / "scripts" / "image"
+    said = run(script, "--fresh", cwd=files, env=commit, shown=True)
+    built = json.loads(said.splitlines()[-1])
     saves = {
         "podman": ("save", "--format", "oci-archive", "--output", target, built["id"]),
         "buildah": ("push", built["id"], f"oci-archive:{target}"),
@@ -53,21 +68,43 @@ def found_in(registry: str, version: str, *, plain_http: bool) -> str | None:
     Raises:
         Refused: it does not answer, or lets us not read.
     """
-    reference = f"docker://{registry}/{NAME}:{version}"
+    said = inspected(registry, f"{NAME}:{version}", "--format={{.Digest}}", plain_http=plain_http)
+    return said and said.strip()
+
+
+def inspected(registry: str, name: str, option: str, *, plain_http: bool) -> str | None:
+    """Ask a registry about an image or a chart; None if it does not have it.
+
+    Raises:
+        Refused: it does not answer, or lets us not read.
+    """
+    reference = f"docker://{registry}/{name}"
     try:
-        return run(
-            "skopeo", "inspect", "--format={{.Digest}}", *tls(plain_http=plain_http), reference
-        ).strip()
+        return run("skopeo", "inspect", option, *tls(plain_http=plain_http), reference)
     except Refused as error:
-        # What the distribution specification calls MANIFEST_UNKNOWN and NAME_UNKNOWN.
-        unknown = ("manifest unknown", "name unknown", "repository name not known", "not found")
-        if any(each in str(error).lower() for each in unknown):
+        if UNKNOWN.search(str(error)):
             return None
         raise Refused(f"the registry {registry} refuses: {error}") from error
 
 
-def push(archive: Path, registry: str, version: str, *, plain_http: bool) -> None:
-    """Push the archive as it is, so that its digest stays true."""
+def refuse_another(registry: str, version: str, digest: str, *, plain_http: bool) -> None:
+    """See that a registry has no other image of a version.
+
+    Raises:
+        Refused: it has one, or it does not answer.
+    """
+    there = found_in(registry, version, plain_http=plain_http)
+    if there not in {None, digest}:
+        raise Refused(f"{registry} has another image of {version}, {there}")
+
+
+def push(archive: Path, registry: str, version: str, digest: str, *, plain_http: bool) -> None:
+    """Push the archive as it is, and see that the registry has it under its digest then.
+
+    Raises:
+        Refused: the registry takes it not, or has another one of the version, before or after.
+    """
+    refuse_another(registry, version, digest, plain_http=plain_http)
     reference = f"docker://{registry}/{NAME}:{version}"
     options = [
         "--preserve-digests",
@@ -77,6 +114,11 @@ def push(archive: Path, registry: str, version: str, *, plain_http: bool) -> Non
         run("skopeo", "copy", "--quiet", *options, f"oci-archive:{archive}", reference)
     except Refused as error:
         raise Refused(f"the registry {registry} refuses the image: {error}") from error
+    there = found_in(registry, version, plain_http=plain_http)
+    if there != digest:
+        raise Refused(
+            f"{registry} has {there or 'nothing'} as {version}, where {digest} was pushed"
+        )
 
 
 def tls(*, plain_http: bool) -> list[str]:

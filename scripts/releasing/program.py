@@ -37,7 +37,7 @@ def run(
     """
     name = os.path.basename(command[0])  # noqa: PTH119 - a name or a path
     try:
-        done = subprocess.run(  # noqa: S603 - the command is ours, and no shell reads it
+        done = subprocess.run(
             [str(each) for each in command],
             cwd=cwd,
             env={**os.environ, **(env or {})},

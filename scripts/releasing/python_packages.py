@@ -13,6 +13,7 @@ from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from releasing import nested
 from releasing.licences import licences
 
 if TYPE_CHECKING:
@@ -48,21 +49,25 @@ def components(files: dict[str, bytes], lock: dict[str, Locked]) -> dict[Compone
     """Make components of the packages, each with the names of what it needs.
 
     Args:
-        files: of the image, by path; those that METADATA matches are looked at.
+        files: of the image, by path; those that METADATA and nested.SBOM match are looked at.
         lock: what the packages were installed from.
     """
     found = {}
     for path, content in sorted(files.items()):
         if METADATA.fullmatch(path):
             metadata = message_from_bytes(content)
-            found[component(metadata, lock)] = list(needs(metadata))
+            name = canonicalize_name(metadata["Name"])
+            purl = PackageURL("pypi", None, name, metadata["Version"])
+            inside = nested.components(files, path, purl.to_string())
+            found[component(metadata, purl, lock, inside)] = list(needs(metadata))
     return found
 
 
-def component(metadata: Message, lock: dict[str, Locked]) -> Component:
-    """Make the component of a package."""
-    name, version = canonicalize_name(metadata["Name"]), metadata["Version"]
-    purl = PackageURL("pypi", None, name, version)
+def component(
+    metadata: Message, purl: PackageURL, lock: dict[str, Locked], inside: list[Component]
+) -> Component:
+    """Make the component of a package, with the components that are linked into it."""
+    name, version = purl.name, purl.version
     references = []
     if name in lock:
         # One of these files is what is installed; which one hangs on the platform.
@@ -85,6 +90,7 @@ def component(metadata: Message, lock: dict[str, Locked]) -> Component:
         description=metadata["Summary"],
         licenses=licences(said_licences(metadata)),
         external_references=references,
+        components=inside,
     )
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releasing.program import Refused, run
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 RSA = "1"  # RFC 9580, section 9.1
 
@@ -81,16 +85,27 @@ class SigningKey:
         )  # fmt: skip
         return signature
 
-    def close(self) -> None:
-        """End the agent that GnuPG has started for the directory."""
-        run("gpgconf", "--homedir", self.home, "--kill", "all")
-
     def _export(self, name: str, verb: str) -> Path:
         path = self.home / name
         if not path.exists():
             unlocked = unlocking(self.passphrase_file)
             run(*gpg(self.home), *unlocked, "--output", path, verb, self.fingerprint)
         return path
+
+
+@contextmanager
+def key_directory() -> Iterator[Path]:
+    """Give a directory for keys that nobody else reads, in memory where there is such a place.
+
+    At its end it goes, and so does the agent that GnuPG has started for it.
+    """
+    places = [os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm"]  # noqa: S108 - mkdtemp's mode is 0700
+    place = next((each for each in places if each and os.access(each, os.W_OK | os.X_OK)), None)
+    with tempfile.TemporaryDirectory(prefix="release-key-", dir=place) as name:
+        try:
+            yield Path(name)
+        finally:
+            run("gpgconf", "--homedir", name, "--kill", "all")
 
 
 def gpg(home: Path | None = None) -> list[str]:

@@ -37,7 +37,8 @@ class Tree:
             Refused: it is no git repository with a commit.
         """
         commit, epoch_s = run("git", "log", "-1", "--format=%H %ct", cwd=root).split()
-        project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+        text = run("git", "show", f"{commit}:pyproject.toml", cwd=root)
+        project = tomllib.loads(text)["project"]
         return cls(root, project["version"], commit, int(epoch_s))
 
     @property
@@ -54,7 +55,8 @@ class Tree:
         Raises:
             Refused: files differ from the commit, or the tag is not as it has to be.
         """
-        if changes := run("git", "status", "--porcelain", cwd=self.root).splitlines():
+        status = ("git", "status", "--porcelain", "--untracked-files=all")
+        if changes := run(*status, cwd=self.root).splitlines():
             listed = "".join(f"\n  {line}" for line in changes[:10])
             raise Refused(f"the tree differs from its last commit in {len(changes)} files:{listed}")
         tagged = ""
@@ -72,6 +74,8 @@ class Tree:
         """Put the files of the commit into a directory, and no others, with the commit's time."""
         target.mkdir()
         archive = target.with_suffix(".tar")
-        run("git", "archive", f"--output={archive}", self.commit, cwd=self.root)
+        # Without the mask, group members could write what git's users may read.
+        mask = ("-c", "tar.umask=0022")
+        run("git", *mask, "archive", f"--output={archive}", self.commit, cwd=self.root)
         run("tar", "--extract", f"--file={archive}", f"--directory={target}")
         archive.unlink()

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +18,9 @@ from tests.release.project import ROOT, Key, Project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+# The parts of the script are imported by some tests.
+sys.path.insert(0, str(ROOT / "scripts"))
 
 REGISTRY = """
 version: 0.1
@@ -70,7 +74,7 @@ def project(origin: Project, tmp_path: Path) -> Project:
     """A clone that a test may change, with an image of its commit."""
     origin.git("clone", "--quiet", str(origin.root), str(tmp_path / "project"))
     project = Project(tmp_path / "project")
-    write_image(project.image, project.labels(), project.locked())
+    write_image(project)
     return project
 
 

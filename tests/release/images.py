@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.release.project import Project
+
 MEDIA = "application/vnd.oci.image"
 SITE = "opt/kotaemon-grpc/lib/python3.11/site-packages"
 COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
@@ -37,9 +39,53 @@ CONTROLS = {
 }
 
 
-def write_image(target: Path, labels: dict[str, str], locked: dict[str, str]) -> None:
-    """Write an image with Python packages, as name to version, and two of Debian."""
-    first = {
+# How the Dockerfile has it start.
+START = {
+    "User": "10001:10001",
+    "WorkingDir": "/var/lib/kotaemon-grpc",
+    "Entrypoint": ["kotaemon-grpc"],
+    "Cmd": ["serve", "--config", "/etc/kotaemon-grpc/config.toml"],
+    "Env": [
+        "PATH=/opt/kotaemon-grpc/bin",
+        "LANG=C.UTF-8",
+        "MALLOC_ARENA_MAX=2",
+        "PYTHONDONTWRITEBYTECODE=1",
+        "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
+    ],
+}
+COMMAND = r"""#!/opt/kotaemon-grpc/bin/python
+# -*- coding: utf-8 -*-
+import re
+import sys
+from kotaemon_grpc.__main__ import main
+if __name__ == '__main__':
+    sys.argv[0] = re.sub(r'(-script\.pyw|\.exe)?$', '', sys.argv[0])
+    sys.exit(main())
+"""
+
+Layer = dict[str, str | bytes | tarfile.TarInfo]
+
+
+def write_image(
+    project: Project,
+    *,
+    labels: dict[str, str] | None = None,
+    locked: dict[str, str] | None = None,
+    start: dict[str, Any] | None = None,
+    more: Layer | None = None,
+) -> None:
+    """Write an image of a commit, with Python packages and two of Debian.
+
+    Args:
+        project: has the commit, and says where the image goes.
+        labels: of the image; None for the right ones.
+        locked: the packages, as name to version; None for the right ones.
+        start: what its configuration has otherwise.
+        more: a last layer.
+    """
+    labels = project.labels() if labels is None else labels
+    locked = project.locked() if locked is None else locked
+    first: Layer = {
         "etc/os-release": 'ID=debian\nVERSION_ID="12"\n',
         "usr/share/doc/zlib1g/copyright": COPYRIGHT,
         **{f"var/lib/dpkg/status.d/{name}": text for name, text in CONTROLS.items()},
@@ -47,7 +93,15 @@ def write_image(target: Path, labels: dict[str, str], locked: dict[str, str]) ->
         # The next layer takes it away.
         f"{SITE}/pip-23.0.dist-info/METADATA": metadata("pip", "23.0"),
     }
-    second = {
+    server = project.root / "server" / "kotaemon_grpc"
+    second: Layer = {
+        **{
+            f"{SITE}/kotaemon_grpc/{path.relative_to(server)}": path.read_bytes()
+            for path in sorted(server.rglob("*"))
+            if path.is_file()
+        },
+        "opt/kotaemon-grpc/bin/kotaemon-grpc": COMMAND,
+        "etc/kotaemon-grpc/config.toml": (project.root / "scripts" / "image.toml").read_bytes(),
         f"{SITE}/.wh.pip-23.0.dist-info": "",
         **{
             f"{SITE}/{name}-{version}.dist-info/METADATA": metadata(name, version)
@@ -61,7 +115,8 @@ def write_image(target: Path, labels: dict[str, str], locked: dict[str, str]) ->
             "Requires-Dist: absent; extra == 'other'\n",
         ),
     }
-    write_archive(target, labels, [first, second])
+    layers = [first, second, *([more] if more else [])]
+    write_archive(project.image, {"Labels": labels, **START, **(start or {})}, layers)
 
 
 def metadata(name: str, version: str, *more: str) -> str:
@@ -70,8 +125,8 @@ def metadata(name: str, version: str, *more: str) -> str:
     return f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\n{classifier}{''.join(more)}\n"
 
 
-def write_archive(target: Path, labels: dict[str, str], layers: list[dict[str, str]]) -> None:
-    """Write an archive of layers, which are texts by path."""
+def write_archive(target: Path, config: dict[str, Any], layers: list[Layer | bytes]) -> None:
+    """Write an archive of layers: contents, or entries without such, by path; or raw bytes."""
     blobs: dict[str, bytes] = {}
 
     def descriptor(kind: str, content: bytes) -> dict[str, Any]:
@@ -79,11 +134,11 @@ def write_archive(target: Path, labels: dict[str, str], layers: list[dict[str, s
         blobs[f"blobs/sha256/{digest}"] = content
         return {"mediaType": f"{MEDIA}.{kind}", "digest": f"sha256:{digest}", "size": len(content)}
 
-    plain = [tar_of({path: text.encode() for path, text in layer.items()}) for layer in layers]
-    config = {
+    plain = [each if isinstance(each, bytes) else tar_of(each) for each in layers]
+    about = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Labels": labels, "User": "10001:10001"},
+        "config": config,
         "rootfs": {
             "type": "layers",
             "diff_ids": [f"sha256:{hashlib.sha256(each).hexdigest()}" for each in plain],
@@ -92,7 +147,7 @@ def write_archive(target: Path, labels: dict[str, str], layers: list[dict[str, s
     manifest = {
         "schemaVersion": 2,
         "mediaType": f"{MEDIA}.manifest.v1+json",
-        "config": descriptor("config.v1+json", json.dumps(config).encode()),
+        "config": descriptor("config.v1+json", json.dumps(about).encode()),
         "layers": [descriptor("layer.v1.tar+gzip", gzip.compress(each, mtime=0)) for each in plain],
     }
     image = descriptor("manifest.v1+json", json.dumps(manifest).encode())
@@ -108,11 +163,16 @@ def write_archive(target: Path, labels: dict[str, str], layers: list[dict[str, s
     )
 
 
-def tar_of(files: dict[str, bytes]) -> bytes:
+def tar_of(files: Layer) -> bytes:
     """Write files into an archive."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for path, content in files.items():
+            if isinstance(content, tarfile.TarInfo):
+                tar.addfile(content)
+                continue
+            if isinstance(content, str):
+                content = content.encode()  # noqa: PLW2901 - the same in bytes
             entry = tarfile.TarInfo(path)
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from releasing import directory, image
+from releasing.program import Refused
 from tests.release.images import write_image
 from tests.release.project import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from tests.release.conftest import Osv
     from tests.release.project import Done, Key, Project
@@ -132,6 +141,9 @@ def test_a_known_vulnerability(project: Project, osv: Osv) -> None:
 
     done = project.release("--unsigned", asked, "--accept-vulnerability=PYSEC-2026-1")
     assert done.returncode == 0, done.stderr
+    bom = json.loads((project.dist / f"kotaemon-grpc-{VERSION}.cdx.json").read_text())
+    accepted = {"name": "kotaemon-grpc:accepted-vulnerability", "value": "PYSEC-2026-1"}
+    assert bom["metadata"]["properties"] == [accepted]
 
 
 def test_a_database_that_is_not_reached(project: Project) -> None:
@@ -149,9 +161,7 @@ def test_a_database_that_does_not_know_a_package(project: Project, tmp_path: Pat
         '{"dependencies": [{"name": "a", "version": "1", "vulns": []}, '
         '{"name": "b", "skip_reason": "Dependency not found on PyPI"}], "fixes": []}'
     )
-    (tmp_path / "pip_audit").mkdir()
-    (tmp_path / "pip_audit" / "__init__.py").touch()
-    (tmp_path / "pip_audit" / "__main__.py").write_text(f"print('''{skipped}''')\n")
+    pip_audit(tmp_path, f"print('''{skipped}''')")
     done = project.release("--unsigned", PYTHONPATH=str(tmp_path))
     refused(project, done, "does not know 1 of 2 packages", "Dependency not found on PyPI")
 
@@ -162,7 +172,7 @@ def test_an_image_of_another_commit(project: Project) -> None:
 
 
 def test_an_image_with_a_package_that_is_not_locked(project: Project) -> None:
-    write_image(project.image, project.labels(), {**project.locked(), "click": "0.1"})
+    write_image(project, locked={**project.locked(), "click": "0.1"})
     done = project.release(*QUICK)
     refused(project, done, "the image holds click 0.1, and requirements/image.txt has ")
 
@@ -199,9 +209,59 @@ def test_a_registry_with_another_image_of_the_version(project: Project, registry
     again = project.release(*push)
     assert again.returncode == 0, again.stderr
 
-    write_image(project.image, {**project.labels(), "other": "true"}, project.locked())
+    write_image(project, labels={**project.labels(), "other": "true"})
     done = project.release(*QUICK, f"--push={registry}", "--plain-http")
     refused(project, done, f"has another image of {VERSION}")
+
+
+def test_a_registry_that_only_seems_to_have_nothing(project: Project) -> None:
+    # A proxy before it, which knows nothing of the path.
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            there = self.path == "/v2/"
+            self.send_response(200 if there else 404)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"{}" if there else b"<h1>404: page not found</h1>")
+
+        do_HEAD = do_GET  # noqa: N815 - http.server names it
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        push = f"--push=127.0.0.1:{server.server_port}"
+        done = project.release(*QUICK, push, "--plain-http")
+        server.shutdown()
+        thread.join()
+    refused(project, done, "the registry 127.0.0.1:", "refuses: skopeo failed")
+
+
+def test_a_registry_that_does_not_have_what_was_pushed(
+    project: Project, registry: str, tmp_path: Path
+) -> None:
+    skopeo = tmp_path / "bin" / "skopeo"
+    skopeo.parent.mkdir()
+    skopeo.write_text(f'#!/bin/sh\n[ "$1" = copy ] || exec {shutil.which("skopeo")} "$@"\n')
+    skopeo.chmod(0o755)
+    path = f"{skopeo.parent}:{os.environ['PATH']}"
+    done = project.release(*QUICK, f"--push={registry}", "--plain-http", PATH=path)
+    refused(project, done, f"{registry} has nothing as {VERSION}, where sha256:")
+
+
+def test_a_registry_with_another_chart_of_the_version(
+    project: Project, registry: str, tools: Path, tmp_path: Path
+) -> None:
+    helm, chart = tools / "helm-4", project.root / "helm" / "kotaemon-grpc"
+    subprocess.run([helm, "package", chart, "-d", tmp_path], check=True, capture_output=True)
+    packaged = tmp_path / f"kotaemon-grpc-{VERSION}.tgz"
+    push = [helm, "push", packaged, f"oci://{registry}/charts", "--plain-http"]
+    subprocess.run(push, check=True, capture_output=True)
+    done = project.release(*QUICK, f"--push={registry}", "--plain-http")
+    refused(project, done, f"{registry} has another chart of {VERSION}")
+    assert image.found_in(registry, VERSION, plain_http=True) is None
 
 
 def test_a_place_that_is_taken(project: Project, tmp_path: Path) -> None:
@@ -212,26 +272,139 @@ def test_a_place_that_is_taken(project: Project, tmp_path: Path) -> None:
     assert (tmp_path / "letters" / "dear.txt").read_text() == "keep me"
 
 
-def test_a_release_that_is_ended_leaves_nothing(project: Project, tmp_path: Path) -> None:
+def test_an_image_without_a_locked_package(project: Project) -> None:
+    locked = project.locked()
+    del locked["click"]
+    write_image(project, locked=locked)
+    refused(project, project.release(*QUICK), "the image lacks click of requirements/image.txt")
+
+
+def test_an_answer_that_lacks_packages(project: Project, tmp_path: Path) -> None:
+    pip_audit(tmp_path, 'print(\'{"dependencies": [], "fixes": []}\')')
+    done = project.release("--unsigned", PYTHONPATH=str(tmp_path))
+    refused(project, done, f"answers for 0 of the {len(project.locked())} packages")
+
+
+def test_variables_do_not_choose_who_is_asked(project: Project, tmp_path: Path) -> None:
+    pip_audit(
+        tmp_path,
+        "import json, os, sys",
+        "said = [*sys.argv, *(each for each in os.environ if each.startswith('PIP_AUDIT'))]",
+        "why = {'name': 'a', 'skip_reason': ' '.join(said)}",
+        "print(json.dumps({'dependencies': [why]}))",
+    )
+    variables = {"PIP_AUDIT_VULNERABILITY_SERVICE": "osv", "PYTHONPATH": str(tmp_path)}
+    done = project.release("--unsigned", **variables)
+    refused(project, done, "--vulnerability-service=pypi")
+    assert "PIP_AUDIT" not in done.stderr
+
+
+def pip_audit(directory: Path, *lines: str) -> None:
+    """Put something else in the place of pip-audit."""
+    (directory / "pip_audit").mkdir()
+    (directory / "pip_audit" / "__init__.py").touch()
+    (directory / "pip_audit" / "__main__.py").write_text("\n".join(lines))
+
+
+def test_a_file_beside_an_older_release(project: Project, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "SHA256SUMS").write_text("0  a.whl\n")
+    (made / "a.whl").touch()
+    (made / "notes.txt").write_text("keep me")
+    done = project.release(*QUICK, f"--dist={made}")
+    refused(project, done, "is in the way", "SHA256SUMS does not list notes.txt")
+    assert (made / "notes.txt").read_text() == "keep me"
+
+
+def test_a_rename_that_fails_leaves_the_older_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def fail(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise OSError(errno.ENOSPC, "no space left")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    place = tmp_path / "place"
+    for name in ("made", "dist"):
+        (place / name).mkdir(parents=True)
+        (place / name / name).touch()
+    with pytest.raises(Refused, match="cannot be written: no space left"):
+        directory.publish(place / "made", place / "dist")
+    assert sorted(each.name for each in place.iterdir()) == ["dist", "made"]
+    assert (place / "dist" / "dist").exists()
+
+
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    """Give a directory whose path is short enough for the socket of GnuPG's agent."""
+    with tempfile.TemporaryDirectory(prefix="rt-", dir="/tmp") as name:
+        yield Path(name)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_release_that_is_ended_leaves_nothing(
+    project: Project, key: Key, tmp_path: Path, runtime: Path, number: signal.Signals
+) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
     script = project.root / "scripts" / "image"
-    script.write_text("#!/bin/sh\necho building >&2\nexec cat <fifo\n")
+    script.write_text(f"#!/bin/sh\necho building >&2\nexec cat <{fifo}\n")
     project.commit()
-    os.mkfifo(project.root / "fifo")
-    (project.root / ".git" / "info" / "exclude").write_text("fifo\n")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
+    places = {"TMPDIR": str(scratch), "XDG_RUNTIME_DIR": str(runtime), "HOME": str(tmp_path)}
     process = subprocess.Popen(
-        [sys.executable, project.root / "scripts" / "release", *QUICK],
+        [
+            "/usr/bin/env", "--default-signal=HUP,QUIT,TERM", sys.executable,
+            project.root / "scripts" / "release", "--without-audit", "--helm=/bin/true",
+        ],
         cwd=project.root,
-        env={"PATH": "/usr/bin:/bin", "TMPDIR": str(scratch), "HOME": str(tmp_path)},
+        env={"PATH": "/usr/bin:/bin", **places, **key.variables},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    )  # fmt: skip
     assert process.stderr.readline() == "building\n"
     assert [each.name[:8] for each in scratch.iterdir()] == ["release-"]
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() == 143
+    (keys,) = runtime.iterdir()
+    assert [oct(each.stat().st_mode & 0o777) for each in (keys, keys / "passphrase")] == [
+        "0o700", "0o600"
+    ]  # fmt: skip
+    assert agents(keys) == 1
+    process.send_signal(number)
+    assert process.wait() == 128 + number
     process.stderr.close()
-    assert list(scratch.iterdir()) == []
+    assert [*scratch.iterdir(), *runtime.iterdir()] == []
+    assert agents(keys) == 0
     assert [each.name for each in project.dist.iterdir()] == ["SHA256SUMS"]
+
+
+def test_a_key_that_cannot_be_opened_leaves_no_agent(
+    project: Project, key: Key, tmp_path: Path
+) -> None:
+    (tmp_path / "wrong").write_text("xyzzy\n")
+    # Where gpgconf is called last, it tells whose agent it ends.
+    gpgconf = tmp_path / "bin" / "gpgconf"
+    gpgconf.parent.mkdir()
+    gpgconf.write_text(f'#!/bin/sh\necho "$2" >{tmp_path}/ended\nexec /usr/bin/gpgconf "$@"\n')
+    gpgconf.chmod(0o755)
+    path = f"{gpgconf.parent}:{os.environ['PATH']}"
+    variables = {**key.variables, "PASSPHRASE_FILE": str(tmp_path / "wrong"), "PATH": path}
+    refused(project, project.release("--without-audit", **variables), "does not sign")
+    home = Path((tmp_path / "ended").read_text().strip())
+    assert not home.exists()
+    assert agents(home) == 0
+
+
+def agents(home: Path) -> int:
+    """Count the agents of GnuPG's for a directory."""
+    found = 0
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # some end meanwhile
+            said = each.read_bytes()
+            found += b"gpg-agent" in said and bytes(home) in said
+    return found

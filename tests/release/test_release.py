@@ -13,7 +13,7 @@ import pytest
 import yaml
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-from tests.release.images import write_image
+from tests.release.images import SITE, write_image
 from tests.release.project import VERSION
 
 if TYPE_CHECKING:
@@ -179,16 +179,56 @@ def test_the_list_of_materials_has_what_is_in_the_image(project: Project) -> Non
     assert needs[found["kotaemon-grpc"]["bom-ref"]] == sorted(
         found[name]["bom-ref"] for name in locked
     )
-    assert needs[root["bom-ref"]] == sorted([found["kotaemon-grpc"]["bom-ref"], zlib["bom-ref"]])
+    assert needs[root["bom-ref"]] == sorted(
+        [found["kotaemon-grpc"]["bom-ref"], zlib["bom-ref"], "os:debian@12"]
+    )
+
+
+def test_the_bill_of_materials_tells_what_is_inside_of_packages(project: Project) -> None:
+    version = project.locked()["orjson"]
+    crate = {
+        "type": "library",
+        "name": "serde",
+        "version": "1.0.1",
+        "purl": "pkg:cargo/serde@1.0.1",
+        "licenses": [{"expression": "MIT OR Apache-2.0"}],
+    }
+    sbom = {"bomFormat": "CycloneDX", "specVersion": "1.4", "components": [crate]}
+    folder = f"{SITE}/orjson-{version}.dist-info/sboms"
+    lists = {
+        f"{folder}/rust.json": json.dumps(sbom),
+        f"{folder}/spdx.json": '{"spdxVersion": "SPDX-2.3"}',
+    }
+    write_image(project, more=lists)
+    done = project.release("--unsigned", "--without-audit")
+
+    assert done.returncode == 0, done.stderr
+    bom = json.loads((project.dist / f"{STEM}.cdx.json").read_text())
+    found = {each["name"]: each for each in bom["components"]}
+    ref = f"{found['orjson']['bom-ref']}#{crate['purl']}"
+    assert found["orjson"]["components"] == [{**crate, "bom-ref": ref}]
+    assert (found["debian"]["type"], found["debian"]["version"]) == ("operating-system", "12")
+    assert bom["metadata"]["properties"] == [{"name": "kotaemon-grpc:audit", "value": "none"}]
+
+    write_image(project, more={f"{folder}/rust.json": "no JSON"})
+    done = project.release("--unsigned", "--without-audit")
+    assert "rust.json of the image is no list of components" in done.stderr
 
 
 def test_the_image_is_built_and_saved_by_the_same_tool(project: Project, tmp_path: Path) -> None:
     # Stands in for scripts/image and for podman, which tests/image and tests/cluster use.
     built = json.dumps({"tool": "podman", "image": "a", "id": "sha256:1", "compressed_bytes": 1})
     script = project.root / "scripts" / "image"
-    script.write_text(f"#!/bin/sh\necho it takes long >&2\necho step 1\necho '{built}'\n")
+    script.write_text(
+        "#!/bin/sh\necho it takes long >&2\n[ -e .env ] && exit 1\n"
+        'echo "$* REVISION=$REVISION SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH" >&2\n'
+        f"stat --format=%a scripts/image.toml >&2\necho '{built}'\n"
+    )
     project.commit()
-    write_image(project.image, project.labels(), project.locked())
+    # git ignores it, and so would no `COPY . .` of the image.
+    (project.root / ".git" / "info" / "exclude").write_text(".env\n")
+    (project.root / ".env").write_text("SECRET=1\n")
+    write_image(project)
     podman = tmp_path / "bin" / "podman"
     podman.parent.mkdir()
     podman.write_text(
@@ -202,6 +242,8 @@ def test_the_image_is_built_and_saved_by_the_same_tool(project: Project, tmp_pat
 
     assert done.returncode == 0, done.stderr
     assert "it takes long" in done.stderr
+    commit, epoch_s = project.git("log", "-1", "--format=%H %ct").split()
+    assert f"--fresh REVISION={commit} SOURCE_DATE_EPOCH={epoch_s}\n644\n" in done.stderr
     assert digest_of(project.dist / f"{STEM}.oci.tar") == digest_of(project.image)
 
 
