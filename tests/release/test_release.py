@@ -157,7 +157,7 @@ def test_the_list_of_materials_has_what_is_in_the_image(project: Project) -> Non
     found = {each["name"]: each for each in bom["components"]}
     locked = project.locked()
     # pip was in a layer, and the next one took it away.
-    assert found.keys() == {*locked, "kotaemon-grpc", "zlib1g", "libc6"}
+    assert found.keys() == {*locked, "kotaemon-grpc", "zlib1g", "libc6", "debian"}
     for name, version in locked.items():
         assert found[name]["purl"] == f"pkg:pypi/{name}@{version}"
         (reference,) = found[name]["externalReferences"]
