@@ -91,6 +91,11 @@ class Helm:
         # What was rendered twice must be seen: PyYAML takes the last of two equal keys silently.
         return [each for each in yaml.load_all(text, StrictLoader) if each]
 
+    def notes(self, values: Values) -> str:
+        """Return what Helm says after an install with these values."""
+        where = ("install", "agents", CHART, f"--namespace={NAMESPACE}", "--dry-run=client")
+        return self.run(*where, values=values).partition("NOTES:")[2]
+
 
 class StrictLoader(yaml.SafeLoader):
     """Refuses a mapping with a key twice, as Kubernetes in strict mode does."""

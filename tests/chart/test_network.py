@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.chart.helm import (
-    CHART,
     FILES,
     of_kind,
     only,
@@ -19,7 +18,7 @@ from tests.chart.helm import (
 )
 
 if TYPE_CHECKING:
-    from tests.chart.helm import Helm, Manifest, Values
+    from tests.chart.helm import Helm, Manifest
 
 
 # Where an empty `to` leads: not to what hands out the credentials of a node.
@@ -259,7 +258,7 @@ def test_test_shows_what_the_listener_takes(
     options = [each for each in pod["containers"][0]["args"] if each.startswith("--")]
     assert options == ["--target", "--ca", *shown, "--timeout"]
     # Helm's notes say how to make that Secret, and how to call from elsewhere, with the same.
-    notes = notes_of(helm_4, values)
+    notes = helm_4.notes(values)
     files = {
         "--certificate": "--from-file=tls.crt=client.pem",
         "--key": "--from-file=tls.key=client-key.pem",
@@ -275,11 +274,11 @@ def test_test_shows_what_the_listener_takes(
 
 def test_notes_make_no_secret_that_cert_manager_makes(helm_4: Helm) -> None:
     manager = {"enabled": True, "issuerRef": {"name": "ca"}, "client": {"enabled": True}}
-    notes = notes_of(helm_4, {"tls": {"certManager": manager}})
+    notes = helm_4.notes({"tls": {"certManager": manager}})
     assert "create secret" not in notes
     assert "helm -n agents test agents --logs" in notes
     assert "NOBODY HAS A ROLE" not in notes
-    assert "NOBODY HAS A ROLE" in notes_of(helm_4, {})
+    assert "NOBODY HAS A ROLE" in helm_4.notes({})
 
 
 def test_test_goes_where_the_pods_go(helm_4: Helm) -> None:
@@ -310,8 +309,3 @@ def test_test_of_another_host_is_let_out_to_it(helm_4: Helm) -> None:
     values = {"test": {"host": "agents.example.org"}, "service": {"port": 443}}
     other = only(helm_4.render(values), "NetworkPolicy", "-test")["spec"]["egress"]
     assert {"ports": [{"port": 443, "protocol": "TCP"}], "to": ANYWHERE} in other
-
-
-def notes_of(helm: Helm, values: Values) -> str:
-    arguments = ("install", "agents", CHART, "--dry-run=client", "--namespace=agents")
-    return helm.run(*arguments, values=values).partition("NOTES:")[2]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from tests.chart.helm import CHART, only
+from tests.chart.helm import only
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,13 +26,8 @@ LISTENERS: Values = {
 }  # fmt: skip
 
 
-def notes_of(helm: Helm, values: Values) -> str:
-    arguments = ("install", "agents", CHART, "--namespace=agents", "--dry-run=client")
-    return helm.run(*arguments, values=values).partition("NOTES:")[2]
-
-
 def test_notes_say_how_every_listener_is_called(helm_4: Helm) -> None:
-    notes = notes_of(helm_4, LISTENERS)
+    notes = helm_4.notes(LISTENERS)
     called = re.findall(r"documents list --target \S+:(\d+) --ca ca\.pem (.*)", notes)
     certificate = "--certificate client.pem --key client-key.pem"
     assert called == [
@@ -57,7 +52,7 @@ def test_notes_ask_for_the_address_of_the_service(
     for number, port in enumerate(service["spec"]["ports"]):
         port["nodePort"] = 30000 + number
     service["status"] = {"loadBalancer": {"ingress": status}}
-    (path,) = re.findall(r"-o jsonpath='(.*)'", notes_of(helm_4, values).partition("/etc/hosts")[0])
+    (path,) = re.findall(r"-o jsonpath='(.*)'", helm_4.notes(values).partition("/etc/hosts")[0])
     done = subprocess.run(
         [tools / "kubectl", "label", "--local", "--filename=-", "a=b", f"--output=jsonpath={path}"],
         input=yaml.safe_dump(service),
@@ -69,4 +64,4 @@ def test_notes_ask_for_the_address_of_the_service(
 
 
 def test_notes_of_a_release_inside_the_cluster_name_no_address_outside(helm_4: Helm) -> None:
-    assert "from outside" not in notes_of(helm_4, {})
+    assert "from outside" not in helm_4.notes({})
