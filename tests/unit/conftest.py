@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +18,30 @@ from kotaemon_grpc.transport import pki
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from kotaemon_grpc.telemetry.otlp_exporter import OtlpExporter
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def nobody() -> Callable[[], AbstractContextManager[None]]:
+    """Have no privileges for a while: root may read everything."""
+
+    @contextmanager
+    def without_privileges() -> Iterator[None]:
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(NOBODY)
+        try:
+            yield
+        finally:
+            os.seteuid(user)
+
+    return without_privileges
 
 
 @dataclass(frozen=True)

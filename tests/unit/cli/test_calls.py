@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -17,10 +15,7 @@ from kotaemon_grpc.core.errors import OperatorError
 from kotaemon_grpc.transport import pki
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-NOBODY = 65534
 
 
 def test_a_server_without_tls_is_told_as_such(tmp_path: Path) -> None:
@@ -37,19 +32,9 @@ def test_a_server_without_tls_is_told_as_such(tmp_path: Path) -> None:
         server.stop(None).wait()
 
 
-@contextmanager
-def nobody() -> Iterator[None]:
-    """Have no privileges: root may read everything."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-
-
-def test_development_certificates_that_may_not_be_read_are_not_made_anew(tmp_path: Path) -> None:
+def test_development_certificates_that_may_not_be_read_are_not_made_anew(
+    tmp_path: Path, nobody: Any
+) -> None:
     pki.ensure(tmp_path)
     (tmp_path / "ca.pem").chmod(0)
     config = load(file=None, environ={}, flags={"tls.dir": str(tmp_path)})

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -14,10 +13,8 @@ from kotaemon_grpc.transport import pki, tls
 from kotaemon_grpc.transport.certificate import Subject, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
-
-NOBODY = 65534
 
 
 def _load(
@@ -31,18 +28,6 @@ def _load(
     paths = {part: directory / name for part, name in names.items()}
     extra = {} if clock is None else {"clock": clock}
     return tls.load(**paths, passphrase=passphrase, advice=advice, **extra)
-
-
-@contextmanager
-def nobody() -> Iterator[None]:
-    """Have no privileges: root may read everything."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
 
 
 def _refused(directory: Path, **arguments: Any) -> str:
@@ -148,7 +133,9 @@ def test_a_missing_file_is_named(pki_dir: Path, part: str) -> None:
     )
 
 
-def test_of_a_file_that_may_not_be_read_nothing_is_to_be_made_anew(pki_dir: Path) -> None:
+def test_of_a_file_that_may_not_be_read_nothing_is_to_be_made_anew(
+    pki_dir: Path, nobody: Any
+) -> None:
     (pki_dir / "server.pem").chmod(0)
     with nobody():
         message = _refused(pki_dir, advice=tls.DEVELOPMENT)
